@@ -1,0 +1,148 @@
+"""Fills the tables of README.md and docs/*.md from ``benchmarks/results/*.json``.
+
+    python benchmarks/tables.py            writes
+    python benchmarks/tables.py --check    exit status 1 if anything is not current
+
+A region of a document is everything between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->``. The
+result ``benchmarks/results/NAME.json`` fills it:
+
+    {
+      "command": "python benchmarks/truth.py",
+      "machine": "2 cores of ..., torch 2.9",
+      "columns": {"solver": "Solver", "error": "Mean error"},      key → heading, in order
+      "rows": [{"solver": "mmps", "error": 0.021}, ...],
+      "formats": {"error": ".4f"},                                 optional
+      "note": "one or two sentences about what the numbers mean"    optional
+    }
+
+Numbers are printed with three significant digits, pairs as value ± standard error, absent values
+as a dash. ``solvers`` and ``plugin-image`` come from the installed package instead of a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+REGION = re.compile(r"(<!-- begin:([\w.-]+) -->\n)(.*?)(<!-- end:\2 -->)", re.DOTALL)
+
+
+def documents() -> list[Path]:
+    """The files that may have regions."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def filled(text: str) -> str:
+    """``text`` with every region as it should be."""
+    return REGION.sub(lambda m: m[1] + region(m[2]) + m[4], text)
+
+
+def region(name: str) -> str:
+    """The content of one region, with its last line break."""
+    if name in LIVE:
+        return LIVE[name]()
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return f"*Not measured yet: `benchmarks/results/{name}.json` is missing.*\n"
+    return from_result(json.loads(path.read_text(encoding="utf-8")))
+
+
+def from_result(result: Mapping[str, Any]) -> str:
+    """A Markdown table with its command, machine and note."""
+    columns: Mapping[str, str] = result["columns"]
+    formats: Mapping[str, str] = result.get("formats", {})
+    rows = ([cell(row.get(key), formats.get(key, "")) for key in columns] for row in result["rows"])
+    source = f"Made by `{result['command']}`"
+    machine = f" on {result['machine']}" if result.get("machine") else ""
+    note = f" {result['note']}" if result.get("note") else ""
+    return table(columns.values(), rows) + f"\n{source}{machine}.{note}\n"
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; ``|`` inside cells is escaped."""
+    head = list(headings)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(c.replace('|', '∣') for c in line)} |\n" for line in lines)
+
+
+def cell(value: Any, form: str = "") -> str:
+    """One value as text; ``form`` is a format specification for numbers."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return f"{cell(value[0], form)} ± {cell(value[1], form)}"
+    if isinstance(value, int | float):
+        return (format(value, form) if form else number(value)).replace("-", "−")
+    return str(value)
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent where that is short."""
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:.0f}"
+    if value != 0 and abs(value) < 1e-3:
+        return f"{value:.1e}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}"
+
+
+def plugin_image() -> str:
+    """Operators of the image plugin with their options."""
+    import dataclasses
+
+    from sfumato import load_plugin
+
+    plugin = load_plugin("image")
+    rows = []
+    for name in plugin.operators:
+        kind = plugin.part("operators", name)
+        options = ", ".join(f"`{entry.name}`" for entry in dataclasses.fields(kind))
+        rows.append([f"`{name}`", kind.summary, options])
+    return table(["operator", "what it undoes", "options"], rows)
+
+
+def solvers() -> str:
+    """All methods of the registry."""
+    from sfumato.inverse.registry import METHODS
+
+    rows = []
+    for name, method in METHODS.items():
+        network, backward, products = method.cost
+        cost = f"{network} / {backward} / {products}"
+        needs = ", ".join(method.needs) or "nothing"
+        rows.append([f"`{name}`", method.summary, method.kind, needs, cost, str(method.steps)])
+    return table(["solver", "what it does", "class", "needs", "cost", "steps"], rows)
+
+
+LIVE: dict[str, Callable[[], str]] = {"plugin-image": plugin_image, "solvers": solvers}
+"""Regions that come from the installed package."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    given = parser.parse_args(arguments)
+    stale = []
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        new = filled(text)
+        if new != text:
+            stale.append(path.relative_to(ROOT).as_posix())
+            if not given.check:
+                path.write_text(new, encoding="utf-8")
+    verb = "not current" if given.check else "rewritten"
+    print(*(f"{name}: {verb}" for name in stale), sep="\n", end="\n" if stale else "")
+    return int(given.check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

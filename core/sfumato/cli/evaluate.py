@@ -1,0 +1,113 @@
+"""``sfumato evaluate DIR --reference TRUTH``: how far off a reconstruction is, and does it know?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from sfumato.cli.answers import Answer
+from sfumato.cli.options import COMMON, SAVE, Common, Save
+from sfumato.cli.paths import check_file
+from sfumato.cli.plugins import plain_table
+from sfumato.errors import CheckpointError, InvalidOptionError, UnreadableFileError
+from sfumato.registry import load_plugin
+
+if TYPE_CHECKING:
+    from sfumato.evaluation.scores import Scores
+    from sfumato.results import Result
+    from sfumato.signals import Signal
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    folder: Annotated[Path, Parameter(name="dir", help="What 'sfumato reconstruct' wrote.")],
+    *,
+    reference: Annotated[
+        Path, Parameter(help="The true file; a folder of files for results of several inputs.")
+    ],
+    report: Annotated[
+        Path | None, Parameter(help="HTML page to write, with the error and the metrics.")
+    ] = None,
+    save: Save = SAVE,
+    common: Common = COMMON,
+) -> Answer:
+    """Compare a reconstruction with the truth.
+
+    Metrics of the posterior mean and of one sample, the share of the truth inside the 90 %
+    interval (it should be 90 %), and the correlation of the standard deviation with the error.
+    """
+    from sfumato.evaluation.report import Section, write_report
+    from sfumato.evaluation.scores import score
+    from sfumato.results import Result
+
+    pairs = [(name, Result.load(where)) for name, where in result_folders(folder).items()]
+    truths = {name: truth_of(result, name, reference) for name, result in pairs}
+    if report is not None:
+        check_file(report, overwrite=save.overwrite)
+    scores = {name: score(result, truths[name]) for name, result in pairs}
+    if report is not None:
+        sections = [
+            Section.from_result(result, reference=truths[name], title=name)
+            for name, result in pairs
+        ]
+        write_report(report, sections)
+    rows = {name: {"folder": str(folder / name), **s.as_json()} for name, s in scores.items()}
+    skipped = {metric: why for s in scores.values() for metric, why in s.skipped.items()}
+    view: list[Any] = [
+        table(scores),
+        *(f"{metric} left out: {why}" for metric, why in skipped.items()),
+    ]
+    data = {"command": "evaluate", "reference": reference, "results": rows, "report": report}
+    return Answer(data, tuple(view))
+
+
+def result_folders(folder: Path) -> dict[str, Path]:
+    """The folder itself, or those in it, that hold a result.
+
+    Raises:
+        UnreadableFileError: If there is none.
+    """
+    if (folder / "run.json").is_file():
+        return {folder.resolve().name: folder}
+    inner = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = {path.name: path for path in inner if (path / "result.safetensors").is_file()}
+    if not found:
+        why = "no 'run.json' in it" if folder.is_dir() else "there is no such folder"
+        raise UnreadableFileError(folder, why, "expected a folder of 'sfumato reconstruct'")
+    return found
+
+
+def truth_of(result: Result, name: str, reference: Path) -> Signal:
+    """The true signal of a result, read by its plugin."""
+    plugin = load_plugin(plugin_name(result, name))
+    if not reference.is_dir():
+        return plugin.read(reference)
+    stem = Path(name).stem
+    match = next((p for p in sorted(reference.iterdir()) if stem in {p.stem, p.name}), None)
+    if match is None:
+        raise UnreadableFileError(reference, f"it holds no '{stem}.*'", "name the true files alike")
+    return plugin.read(match)
+
+
+def plugin_name(result: Result, name: str) -> str:
+    found = result.record.get("plugin")
+    if not found:
+        raise CheckpointError(name, "its record names no plugin")
+    if result.axis != 0:
+        raise InvalidOptionError(name, "it is a batch of several items", "evaluate it in Python")
+    return str(found)
+
+
+def table(scores: dict[str, Scores]) -> Table:
+    """A row for each result; 'mean / one sample' in each column of a metric."""
+    metrics = list(dict.fromkeys(metric for s in scores.values() for metric in s.mean))
+    view = plain_table("result", *metrics, "90 % interval holds", "std and |error|")
+    for name, s in scores.items():
+        pairs = [f"{s.mean[m]:.4g} / {s.sample[m]:.4g}" if m in s.mean else "" for m in metrics]
+        view.add_row(name, *pairs, f"{100 * s.coverage:.1f} %", f"{s.correlation:.2f}")
+    view.caption = "posterior mean / one sample" if metrics else None
+    return view

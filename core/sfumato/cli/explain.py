@@ -1,0 +1,63 @@
+"""``sfumato explain PLUGIN OPERATOR``: which solvers apply, what they cost and are, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from sfumato.cli.answers import Answer
+from sfumato.cli.options import COMMON, Common, OperatorName, PluginName, PriorName
+from sfumato.cli.reconstruct import load_prior
+from sfumato.registry import load_plugin
+
+if TYPE_CHECKING:
+    from sfumato.inverse.tasks import Bound, Task
+    from sfumato.priors import Prior
+
+__all__ = ["explain"]
+
+SIDE = 64
+"""Side of the stand-in for an input, where the prior leaves the size open."""
+
+
+def explain(
+    plugin: PluginName,
+    operator: OperatorName,
+    source: Annotated[
+        Path | None,
+        Parameter(name="input", help="File to measure; noise stands in for it if none is given."),
+    ] = None,
+    *,
+    prior: PriorName = None,
+    budget: Annotated[
+        int | None, Parameter(help="Network evaluations per sample that may be spent.")
+    ] = None,
+    common: Common = COMMON,
+    task_options: Annotated[dict[str, Any] | None, Parameter(parse=False)] = None,
+) -> Answer:
+    """Say which solvers apply to an operator, what they cost and are, and which is the default."""
+    domain = load_plugin(plugin)
+    task = domain.operator(operator, **(task_options or {}))
+    model = load_prior(domain, prior)
+    bound = task.bind(domain.read(source)) if source is not None else stand_in(task, model)
+    from sfumato.api import explain as explanation_of
+
+    explanation = explanation_of(bound.operator, model, budget=budget)
+    data = asdict(explanation)
+    head = {"command": "explain", "plugin": plugin, "operator": operator, "prior": repr(model)}
+    return Answer(head | data, (str(explanation), *bound.notes))
+
+
+def stand_in(task: Task, prior: Prior) -> Bound:
+    """The task bound to a simulated measurement of noise with the shape the prior models."""
+    import torch
+
+    from sfumato.noise import Streams
+    from sfumato.signals import Signal
+
+    shape = [SIDE if n is None else n for n in prior.shape]
+    noise = Streams.count(0, 1).uniform(torch.zeros(1, *shape)) - 0.5
+    return task.bind(task.degrade(Signal(prior.codec.decode(noise)[0])))

@@ -1,0 +1,136 @@
+"""``sfumato sample PLUGIN``: draws from a prior, as files of the domain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter
+
+from sfumato.cli.answers import Answer, progress
+from sfumato.cli.options import (
+    COMMON,
+    COMPUTE,
+    SAVE,
+    Common,
+    Compute,
+    PluginName,
+    PriorName,
+    Save,
+)
+from sfumato.cli.paths import staged
+from sfumato.cli.reconstruct import load_prior
+from sfumato.errors import InvalidOptionError
+from sfumato.files import check_folder
+from sfumato.records import run_record
+from sfumato.registry import load_plugin
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfumato.plugin import Plugin
+    from sfumato.priors import Prior
+
+__all__ = ["Draw", "sample"]
+
+SIDE = 64
+"""Side of a sample where prior and person leave it open."""
+
+
+@Parameter(name="*", group=Group("Sampling", sort_key=10))
+@dataclass(frozen=True)
+class Draw:
+    """What to draw, and how.
+
+    Args:
+        n: How many samples.
+        seed: A sample depends on this and its number only.
+        sampler: Name of a sampler.
+        steps: Its steps.
+        grid: Where the steps lie: karras, log-snr or uniform.
+        label: Class label, for priors that know classes.
+        scale: Classifier-free guidance towards the label; 1 is none.
+        shape: Shape of one sample. [default: the prior's, with 64 for sides that it leaves open]
+    """
+
+    n: Annotated[int, Parameter(alias="-n")] = 16
+    seed: int = 0
+    sampler: str = "heun"
+    steps: int = 30
+    grid: str = "karras"
+    label: int | None = None
+    scale: float = 1.0
+    shape: Annotated[tuple[int, ...], Parameter(show_default=False)] = ()
+
+
+def sample(
+    plugin: PluginName,
+    *,
+    out: Annotated[Path, Parameter(help="Folder to write.")],
+    prior: PriorName = None,
+    draw: Annotated[Draw, Parameter(name="*")] = Draw(),
+    compute: Compute = COMPUTE,
+    save: Save = SAVE,
+    common: Common = COMMON,
+) -> Answer:
+    """Draw from a prior."""
+    domain = load_plugin(plugin)
+    for name in ("n", "steps"):
+        if getattr(draw, name) < 1:
+            raise InvalidOptionError(f"--{name}", str(getattr(draw, name)), "use 1 or more")
+    compute = compute.checked()
+    model = load_prior(domain, prior)
+    check_folder(out, overwrite=save.overwrite)
+    from sfumato.api import sample as samples_of
+
+    with progress(f"{plugin} samples", show=common.bar) as bar:
+        samples = samples_of(
+            model.to(compute.device),
+            n=draw.n, seed=draw.seed, sampler=draw.sampler, steps=draw.steps, grid=draw.grid,
+            shape=draw.shape or shape_of(model), scale=draw.scale,
+            condition=None if draw.label is None else {"label": draw.label},
+            batch=compute.batch, dtype=compute.torch_dtype,
+            callback=lambda share, _: bar(share),
+        )  # fmt: skip
+    names = write(domain, model, samples, out, draw, overwrite=save.overwrite)
+    data = {"command": "sample", "out": out, "files": [out / name for name in names]}
+    return Answer(data | {"shape": list(samples.shape)}, (f"{out}: {len(names)} samples",))
+
+
+def shape_of(prior: Prior) -> tuple[int, ...]:
+    return tuple(SIDE if n is None else n for n in prior.shape)
+
+
+def write(
+    plugin: Plugin, prior: Prior, samples: Tensor, folder: Path, draw: Draw, *, overwrite: bool
+) -> list[str]:
+    """Writes each sample, a page that shows them, and the record; returns the names."""
+    from sfumato.evaluation.figures import picture
+    from sfumato.evaluation.report import Section, plugin_pictures, write_report
+    from sfumato.signals import Signal
+
+    suffix = plugin.part("formats", next(iter(plugin.formats)))().suffixes[0]
+    names = [f"{index:03d}{suffix}" for index in range(len(samples))]
+    options = {"sampler": draw.sampler, "steps": draw.steps, "grid": draw.grid}
+    record = run_record(seed=draw.seed, plugin=plugin.name) | {
+        "plugin": plugin.name,
+        "prior": prior.card.get("name", ""),
+        "prior_hash": prior.hash(),
+        "condition": None if draw.label is None else f"label {draw.label}, scale {draw.scale}",
+        **options,
+    }
+    show = plugin_pictures(plugin.name)
+    figures = tuple(
+        picture(name, Signal(x), show, alt=f"Sample {index} of the prior")
+        for index, (name, x) in enumerate(zip(names, samples, strict=True))
+    )
+    with staged(folder, overwrite=overwrite) as work:
+        for name, x in zip(names, samples, strict=True):
+            plugin.write(Signal(x), work / name)
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        (work / "run.json").write_text(text + "\n", encoding="utf-8")
+        title = f"Samples of {prior.card.get('name') or 'a prior'}"
+        write_report(work / "report.html", [Section(title, samples=figures)], record=record)
+    return names

@@ -1,0 +1,1 @@
+"""Inverse problems: operators, likelihoods, guides and solvers."""

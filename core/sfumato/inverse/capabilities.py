@@ -1,0 +1,107 @@
+"""What an operator and a denoiser offer, as names that solvers state their needs in.
+
+An operator:
+
+    linear      has an adjoint
+    gaussian    Gaussian noise (its variance may be 0)
+    noisy       noise of positive variance, or another likelihood with a finite gradient
+    exact       Gaussian noise of variance 0 somewhere: y is to be met exactly there
+    spectrum    a singular value decomposition in closed form
+    mask        linear, and its pseudo-inverse's projection A⁺A keeps or drops single elements
+
+A denoiser:
+
+    variance    reports the variance of every element of x₀ given x_t
+    covariance  knows Cov[x₀ | x_t] in closed form, without a backward pass
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sfumato.denoisers import Denoiser, Exact
+from sfumato.denoisers.spread import WithVariance
+from sfumato.errors import UnsupportedError
+from sfumato.inverse.likelihoods import Gaussian
+from sfumato.inverse.operators import Linear, Operator
+
+__all__ = ["MEANING", "abilities", "capabilities", "data_spread", "lacking", "require"]
+
+MEANING = {
+    "linear": "a linear operator with an adjoint",
+    "gaussian": "Gaussian noise",
+    "noisy": "noise of positive variance",
+    "exact": "a measurement without noise",
+    "spectrum": "an operator with a closed-form singular value decomposition",
+    "mask": "an operator that keeps or drops single elements",
+    "variance": "a denoiser that reports its variance",
+    "covariance": "a denoiser that knows its covariance in closed form",
+}
+
+
+def capabilities(operator: Operator) -> frozenset[str]:
+    """The names above that hold for ``operator``."""
+    found = set()
+    variance = operator.likelihood.variance
+    if isinstance(operator, Linear):
+        found.add("linear")
+        if operator.spectrum is not None:
+            found.add("spectrum")
+    if getattr(operator, "is_mask", False):
+        found.add("mask")
+    if isinstance(operator.likelihood, Gaussian) and variance is not None:
+        found.add("gaussian")
+        found.add("noisy" if bool((variance > 0).all()) else "exact")
+    else:
+        found.add("noisy")
+    return frozenset(found)
+
+
+def abilities(denoiser: Denoiser) -> frozenset[str]:
+    """The names above that hold for ``denoiser``; a wrapper has those of what it wraps."""
+    found = set()
+    for layer in layers(denoiser):
+        if isinstance(layer, Exact):
+            found |= {"variance", "covariance"}
+        if isinstance(layer, WithVariance) or getattr(layer, "head", "") == "variance":
+            found.add("variance")
+    return frozenset(found)
+
+
+def data_spread(denoiser: Denoiser) -> float:
+    """Standard deviation of the prior's data in model units; 1 where the denoiser does not say."""
+    for layer in layers(denoiser):
+        spread = getattr(layer, "spread", None)
+        if isinstance(spread, float | int):
+            return float(spread)
+    return 1.0
+
+
+def lacking(needs: Iterable[str], operator: Operator, denoiser: Denoiser) -> list[str]:
+    """The needs that are not met, in a fixed order."""
+    found = capabilities(operator) | abilities(denoiser)
+    return [name for name in MEANING if name in set(needs) - found]
+
+
+def require(method: str, needs: Iterable[str], operator: Operator, denoiser: Denoiser) -> None:
+    """Refuses a method that cannot be applied.
+
+    Raises:
+        UnsupportedError: Naming what is missing and the methods that can be applied.
+    """
+    missing = lacking(needs, operator, denoiser)
+    if missing:
+        from sfumato.inverse.registry import applicable
+
+        found = f"{type(operator).__name__} with {type(operator.likelihood).__name__} noise has not"
+        if missing[0] in {"variance", "covariance"}:
+            found = "this one does not"
+        wanted = " and ".join(MEANING[name] for name in missing)
+        raise UnsupportedError(method, wanted, found, applicable(operator, denoiser))
+
+
+def layers(denoiser: object) -> Iterable[object]:
+    """A denoiser and what it wraps, outermost first."""
+    while denoiser is not None:
+        yield denoiser
+        denoiser = getattr(denoiser, "inner", None) or getattr(denoiser, "denoiser", None)

@@ -1,0 +1,165 @@
+"""Conditioning a Gaussian on a measurement, with covariances known only through products.
+
+If x₀ ~ N(x̂, V) and y = A x₀ + N(0, Σ), then x₀ given y is N(μ, C) with
+
+    μ = x̂ + K (y − A x̂),     K = V A* (A V A* + Σ)⁻¹,     C = V − K A V.
+
+A draw costs one more solve and no factorisation (perturb and solve; Papandreou & Yuille, 2010):
+with x' ~ N(x̂, V) and n ~ N(0, Σ),
+
+    x' + K (y + n − A x') ~ N(μ, C).
+
+For a network V v = (σ²/α) Jᵀ v is a backward pass, so products with V are what is counted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from sfumato.denoisers import Estimate
+from sfumato.inverse.capabilities import data_spread
+from sfumato.inverse.operators import Linear
+from sfumato.inverse.problems import Problem
+from sfumato.linalg import dot, norm, per_item
+from sfumato.noise import Streams
+from sfumato.processes import Level, like
+
+__all__ = ["Conditioning", "isotropic", "square_root"]
+
+Map = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """N(x̂, V), a measurement linearised at x̂, and K.
+
+    Args:
+        problem: Operator, measurement and noise.
+        x_hat: Mean of x₀ given x_t.
+        covariance: v ↦ V v.
+        typical: A number (or one per item) near the eigenvalues of V, for preconditioning.
+        iterations: Largest number of products with V in one solve.
+        tolerance: Share of the residual at which an item stops earlier.
+    """
+
+    problem: Problem
+    x_hat: Tensor
+    covariance: Map
+    typical: Tensor
+    iterations: int
+    tolerance: float
+
+    @cached_property
+    def linearised(self) -> tuple[Tensor, Map]:
+        """A(x̂) and v ↦ A'(x̂)* v."""
+        return self.problem.operator.linearise(self.x_hat)
+
+    def forward(self, v: Tensor) -> Tensor:
+        """A'(x̂) v."""
+        return self.problem.operator.jvp(self.x_hat, v)
+
+    def mean(self) -> Tensor:
+        """μ."""
+        return self.x_hat + self.gain(self.problem.residual(self.linearised[0]))
+
+    def draw(self, deviation: Tensor, streams: Streams) -> Tensor:
+        """A draw of N(μ, C), given a draw ``deviation`` of N(0, V)."""
+        noise = self.problem.noise.sqrt() * streams.normal(self.problem.y)
+        residual = self.problem.residual(self.linearised[0] + self.forward(deviation) - noise)
+        return self.x_hat + deviation + self.gain(residual)
+
+    def gain(self, residual: Tensor) -> Tensor:
+        """K r by preconditioned conjugate gradients, with one product with V per iteration.
+
+        The sum is kept in x (Σ step · V A* p), so the last product with V comes for free.
+        """
+        noise, adjoint = self.problem.noise, self.linearised[1]
+        r = residual
+        z = p = self.precondition(r)
+        rho = dot(r, z)
+        goal = self.tolerance**2 * rho
+        active = rho > 0
+        total = torch.zeros_like(self.x_hat)
+        for _ in range(self.iterations):
+            if not bool(active.any()):
+                break
+            vp = self.covariance(adjoint(p))
+            mp = self.forward(vp) + noise * p
+            curvature = dot(p, mp)
+            # an inexact Jacobian may not be positive; such an item keeps its last iterate
+            active = active & (curvature > 0)
+            step = torch.where(active, rho / curvature.where(active, 1.0), 0.0)
+            total = total + per_item(step, total) * vp
+            r = r - per_item(step, r) * mp
+            z = self.precondition(r)
+            rho, previous = dot(r, z), rho
+            active = active & (rho > goal)
+            p = z + per_item(torch.where(active, rho / previous.where(active, 1.0), 0.0), p) * p
+        return total
+
+    def precondition(self, r: Tensor) -> Tensor:
+        """(r² A A* + σ²)⁻¹ r where a spectrum is known, which costs no product with V."""
+        operator, noise = self.problem.operator, self.problem.noise
+        if isinstance(operator, Linear) and noise.numel() == 1 and operator.spectrum is not None:
+            return operator.spectrum.solve(r, self.typical, noise)
+        return r
+
+
+def isotropic(
+    problem: Problem, estimate: Estimate, t: Level, spread: float | None = None
+) -> Tensor:
+    """Variance of x₀ given x_t as one number per item (or one for all).
+
+    The mean of the denoiser's own variance where it reports one; else that of Gaussian data with
+    standard deviation ``spread`` v^½ (the prior's if not given): r² = ρ²v/(ρ² + v), ρ = σ/α.
+    """
+    x_hat = estimate.mean
+    if spread is None and estimate.variance is not None:
+        variance = estimate.variance.expand_as(x_hat).flatten(1).mean(dim=1)
+        return variance.clamp(min=torch.finfo(variance.dtype).tiny).reshape(
+            -1, *(1,) * (x_hat.ndim - 1)
+        )
+    v = (data_spread(problem.denoiser) if spread is None else spread) ** 2
+    ratio = like(t.sigma, x_hat) ** 2
+    return ratio * v / (ratio + like(t.alpha, x_hat) ** 2 * v)
+
+
+def square_root(covariance: Map, z: Tensor, iterations: int) -> Tensor:
+    """V^½ z per item by Lanczos steps, one product with V each.
+
+    With Q the orthonormal basis of the Krylov space of z and T = Qᵀ V Q, this is ‖z‖ Q T^½ e₁. Its
+    expected square norm is that of V^½ z after any number of steps, because e₁ᵀ T e₁ is exact.
+    """
+    size = norm(z)
+    q, previous = z / per_item(size.clamp(min=1e-300), z), torch.zeros_like(z)
+    basis, diagonal, off = [], [], []
+    beta = torch.zeros_like(size)
+    for _ in range(iterations):
+        basis.append(q)
+        w = covariance(q) - per_item(beta, q) * previous
+        alpha = dot(q, w)
+        w = w - per_item(alpha, q) * q
+        for other in basis:  # rounding would cost orthogonality
+            w = w - per_item(dot(other, w), w) * other
+        beta = norm(w)
+        # the Krylov space is exhausted where what is left is rounding
+        beta = torch.where(beta > 1e-6 * alpha.abs(), beta, 0.0)
+        diagonal.append(alpha)
+        off.append(beta)
+        alive = (beta > 0).to(beta)
+        previous, q = q, w * per_item(alive / beta.where(beta > 0, 1.0), w)
+    tridiagonal = torch.diag_embed(torch.stack(diagonal, dim=1))
+    if iterations > 1:
+        side = torch.stack(off[:-1], dim=1)
+        tridiagonal = tridiagonal + torch.diag_embed(side, 1) + torch.diag_embed(side, -1)
+    # an item that is not finite must not make the decomposition of the others fail
+    fine = torch.isfinite(tridiagonal).flatten(1).all(dim=1)
+    powers, vectors = torch.linalg.eigh(torch.where(fine[:, None, None], tridiagonal, 0.0))
+    weights = (vectors * powers.clamp(min=0).sqrt()[:, None] * vectors[:, :1]).sum(dim=2)
+    weights = torch.where(fine[:, None], weights * size[:, None], torch.nan)
+    return torch.stack([per_item(weights[:, i], q) * q for i, q in enumerate(basis)]).sum(dim=0)

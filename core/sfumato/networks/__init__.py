@@ -1,0 +1,5 @@
+"""The few backbones that are ours."""
+
+from sfumato.networks.unet import UNet
+
+__all__ = ["UNet"]

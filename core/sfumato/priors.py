@@ -1,0 +1,336 @@
+"""A prior: a trained denoiser with its process, its units and its provenance, as a folder.
+
+    prior.json          what it is: network, parametrisation, process, codec, model card
+    prior.safetensors   the weights
+
+Nothing is pickled. A prior is frozen: fine-tuning makes another one.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sfumato import files, processes
+from sfumato.codecs import Affine
+from sfumato.denoisers import Denoiser, Preconditioned
+from sfumato.denoisers.adapters import Padded, Tiled
+from sfumato.errors import CheckpointError, ShapeError, UnknownNameError, UnsupportedError
+from sfumato.processes import Gaussian, Schedule
+from sfumato.registry import load_plugin, plugins
+
+__all__ = ["Prior"]
+
+FORMAT = 1
+SCHEDULES = {"EDM", "VE", "VP", "Cosine", "Flow", "SubVP", "Table"}
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """A trained denoiser and what is needed to use it.
+
+    Args:
+        denoiser: The network with its parametrisation and process; works in model units.
+        codec: Physical to model units.
+        shape: Shape of one x; ``None`` where any size is allowed.
+        plugin: Name of the plugin it belongs to.
+        backbone: Name of the network in that plugin.
+        options: Options the network was built with.
+        card: Provenance: data, licence, steps, seed, scores.
+    """
+
+    denoiser: Preconditioned
+    codec: Affine = field(default_factory=Affine)
+    shape: tuple[int | None, ...] = (None,)
+    plugin: str = ""
+    backbone: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        size = "×".join("any" if n is None else str(n) for n in self.shape)
+        count = sum(p.numel() for p in self.network.parameters()) / 1e6
+        schedule = type(self.process.schedule).__name__
+        name = self.card.get("name", "unnamed")
+        return f"Prior({self.plugin} {name}, {self.backbone} {size}, {schedule}, {count:.2f} M)"
+
+    @property
+    def network(self) -> nn.Module:
+        """The network inside the denoiser."""
+        network = self.denoiser.network
+        assert isinstance(network, nn.Module)
+        return network
+
+    @property
+    def process(self) -> Gaussian:
+        """The process of the denoiser."""
+        return self.denoiser.process
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.denoiser.device or torch.device("cpu")
+
+    @property
+    def classes(self) -> int:
+        """Number of class labels; 0 if it is not conditional."""
+        return int(self.options.get("classes", 0) or 0)
+
+    @classmethod
+    def new(
+        cls,
+        plugin: str,
+        backbone: str,
+        *,
+        shape: tuple[int | None, ...],
+        process: Gaussian | None = None,
+        codec: Affine | None = None,
+        prediction: str = "edm",
+        spread: float = 0.5,
+        head: str = "",
+        options: Mapping[str, Any] | None = None,
+        card: Mapping[str, Any] | None = None,
+    ) -> Prior:
+        """An untrained prior around a plugin's backbone.
+
+        Raises:
+            UnknownNameError: If there is no such plugin or backbone.
+        """
+        network = load_plugin(plugin).part("backbones", backbone)(**(options or {}))
+        denoiser = Preconditioned(
+            network, process or Gaussian(), prediction=prediction, spread=spread, head=head
+        )
+        return cls(denoiser, codec or Affine(), shape, plugin, backbone, options or {}, card or {})
+
+    @classmethod
+    def load(cls, source: str | Path, *, plugin: str | None = None) -> Prior:
+        """Loads a shipped prior by name, a folder, or a repository of a model hub.
+
+        Args:
+            source: Name of a shipped prior, path of a folder, or ``"owner/name"`` on the hub.
+            plugin: Where to look for the name; all plugins if not given.
+
+        Raises:
+            UnknownNameError: If it is none of these.
+            CheckpointError: If the folder is damaged, or belongs to another plugin.
+        """
+        folder = find(str(source), plugin)
+        prior = read(folder)
+        if plugin is not None and prior.plugin != plugin:
+            raise CheckpointError(
+                folder, f"it is a prior of plugin '{prior.plugin}', not '{plugin}'"
+            )
+        return prior
+
+    @classmethod
+    def from_diffusers(cls, folder: str | Path, *, plugin: str = "image") -> Prior:
+        """Converts a diffusers folder (``UNet2DModel`` with a scheduler)."""
+        prior: Prior = load_plugin(plugin).part("converters", "diffusers")(folder)
+        return prior
+
+    def to_diffusers(self, folder: str | Path) -> Path:
+        """Writes a diffusers folder, where the backbone is a diffusers network."""
+        path: Path = load_plugin(self.plugin).part("converters", "to_diffusers")(self, folder)
+        return path
+
+    def save(
+        self, folder: str | Path, *, overwrite: bool = False, dtype: torch.dtype = torch.float32
+    ) -> Path:
+        """Writes the folder, atomically.
+
+        Args:
+            folder: Where to.
+            overwrite: Whether an existing, non-empty folder may be replaced.
+            dtype: Precision of the stored weights; loading returns to float32.
+
+        Raises:
+            OutputExistsError: If the folder is in use.
+        """
+        with files.atomic_folder(folder, overwrite=overwrite) as target:
+            weights = {
+                name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+                for name, value in self.network.state_dict().items()
+            }
+            save_file(weights, target / "prior.safetensors")
+            text = json.dumps(self.description(), indent=2, ensure_ascii=False)
+            (target / "prior.json").write_text(text + "\n", encoding="utf-8")
+        return Path(folder)
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON values."""
+        schedule = self.process.schedule
+        return {
+            "format": FORMAT,
+            "plugin": self.plugin,
+            "backbone": self.backbone,
+            "options": plain(self.options),
+            "shape": list(self.shape),
+            "codec": asdict(self.codec),
+            "process": {"schedule": type(schedule).__name__, **stored_fields(schedule)},
+            "denoiser": {
+                "prediction": self.denoiser.prediction,
+                "spread": self.denoiser.spread,
+                "noise_label": self.denoiser.noise_label,
+                "head": self.denoiser.head,
+                "range": self.denoiser.range,
+            },
+            "card": plain(self.card),
+        }
+
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that name the weights and the description."""
+        digest = hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode())
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Prior:
+        """A copy with the network elsewhere or in another precision."""
+        network = copy.deepcopy(self.network).to(device=device, dtype=dtype)
+        return self.with_network(network)
+
+    def with_network(self, network: nn.Module, *, card: Mapping[str, Any] | None = None) -> Prior:
+        """The same prior around other weights."""
+        denoiser = replace(self.denoiser, network=network)
+        return replace(self, denoiser=denoiser, card=self.card if card is None else card)
+
+    def sized(self, shape: tuple[int, ...], *, tile: int = 768, overlap: int = 64) -> Denoiser:
+        """The denoiser for one x of ``shape``: padded to the network's multiple, and tiled.
+
+        Args:
+            shape: Of one x, without batch axis.
+            tile: Longest side that is evaluated in one piece.
+            overlap: Of neighbouring tiles.
+
+        Raises:
+            ShapeError: If the prior cannot model this shape.
+        """
+        allowed = len(shape) == len(self.shape) and all(
+            want is None or want == got for want, got in zip(self.shape, shape, strict=True)
+        )
+        if not allowed:
+            size = "×".join("any" if n is None else str(n) for n in self.shape)
+            raise ShapeError("the data to reconstruct", shape, f"{size}, as this prior models")
+        denoiser: Denoiser = self.denoiser
+        multiple = int(getattr(self.network, "multiple", 1))
+        if multiple > 1 and any(n % multiple for n in shape[1:]):
+            denoiser = Padded(denoiser, multiple)
+        if max(shape[1:], default=0) > tile and None in self.shape:
+            denoiser = Tiled(denoiser, tile, overlap)
+        return denoiser
+
+
+def find(source: str, plugin: str | None) -> Path:
+    """The folder that ``source`` names."""
+    if Path(source, "prior.json").is_file():
+        return Path(source)
+    candidates = {plugin: load_plugin(plugin)} if plugin else dict(plugins())
+    shipped = {name: ref for p in candidates.values() for name, ref in p.priors.items()}
+    if source in shipped:
+        package, _, inside = shipped[source].partition(":")
+        return Path(str(importlib.resources.files(package))) / inside
+    if Path(source).exists():
+        raise CheckpointError(
+            source, "there is no prior.json in it",
+            "expected a folder written by 'sfumato finetune' or Prior.save",
+        )  # fmt: skip
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return download(source)
+    raise UnknownNameError("prior", source, shipped)
+
+
+def download(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=["prior.json", "prior.safetensors"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise CheckpointError(source, f"no such folder, and the hub says: {why}") from error
+
+
+def read(folder: Path) -> Prior:
+    path = folder / "prior.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        if description["format"] > FORMAT:
+            raise CheckpointError(
+                folder, f"format {description['format']} is newer than this version", "update sfumato"
+            )
+        return build(description, read_weights(folder / "prior.safetensors"))
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        if isinstance(error, CheckpointError | UnknownNameError):
+            raise
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(folder, f"it is damaged ({why})") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(path.parent, f"{path.name} is missing")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(path, f"it is damaged ({error})") from error
+
+
+def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
+    options = description["options"]
+    settings = dict(description["process"])
+    name = settings.pop("schedule")
+    if name not in SCHEDULES:
+        raise UnknownNameError("schedule", name, SCHEDULES)
+    schedule: Schedule = getattr(processes, name)(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    )
+    network = load_plugin(description["plugin"]).part("backbones", description["backbone"])(**options)
+    network.load_state_dict({key: as_float(value) for key, value in weights.items()})
+    if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
+        raise ValueError("weights are not finite")
+    network.eval().requires_grad_(False)
+    parts = dict(description["denoiser"])
+    parts["range"] = tuple(parts["range"]) if parts.get("range") else None
+    return Prior(
+        denoiser=Preconditioned(network, Gaussian(schedule), **parts),
+        codec=Affine(**description["codec"]),
+        shape=tuple(description["shape"]),
+        plugin=description["plugin"],
+        backbone=description["backbone"],
+        options=options,
+        card=description["card"],
+    )
+
+
+def as_float(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+def stored_fields(schedule: Schedule) -> dict[str, Any]:
+    settings = asdict(schedule)  # type: ignore[call-overload]
+    if isinstance(schedule, processes.Table):
+        settings.pop("t_min")
+    return settings
+
+
+def plain(value: Any) -> Any:
+    """JSON values only: tuples become lists, mappings dictionaries."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    raise UnsupportedError("a prior's description", "JSON values", f"found {type(value).__name__}")

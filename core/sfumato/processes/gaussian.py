@@ -1,0 +1,105 @@
+"""Gaussian processes: x_t = α(t) x₀ + σ(t) ε, for any schedule.
+
+A ``Level`` is a point of a grid with its coefficients. They are 0-dimensional float64 tensors on
+the CPU for schedules that treat all elements alike (torch lets such scalars meet any device and
+does not let them change the dtype), or arrays for those that do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sfumato.noise import Streams
+from sfumato.processes.schedules import EDM, Schedule
+
+__all__ = ["Gaussian", "Level", "like"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Time t with its signal scale α and noise scale σ."""
+
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    process: Gaussian | None = field(default=None, repr=False, compare=False)
+    """Whose level it is; lets a sampler visit levels between those of its grid."""
+
+    @property
+    def ratio(self) -> Tensor:
+        """σ/α: the noise level in units of the data."""
+        return self.sigma / self.alpha
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """ln σ/α, which is −½ log-SNR."""
+        return self.sigma.log() - self.alpha.log()
+
+    @property
+    def clean(self) -> bool:
+        """Whether this is data (t = 0)."""
+        return bool((self.sigma == 0).all())
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The process x_t = α(t) x₀ + σ(t) ε with ε standard normal.
+
+    Args:
+        schedule: α and σ.
+    """
+
+    schedule: Schedule = field(default_factory=EDM)
+
+    def level(self, t: Tensor | float) -> Level:
+        """The level at time ``t`` (0-dimensional, or one time per item)."""
+        time = torch.as_tensor(t, dtype=torch.float64)
+        return Level(time, self.schedule.alpha(time), self.schedule.sigma(time), self)
+
+    def levels(self, grid: Tensor) -> list[Level]:
+        """One level per time of a grid."""
+        alphas, sigmas = self.schedule.alpha(grid), self.schedule.sigma(grid)
+        return [Level(*row, self) for row in zip(grid.double(), alphas, sigmas, strict=True)]
+
+    def at_ratio(self, ratio: Tensor | float) -> Level:
+        """The level whose noise-to-signal ratio σ/α is ``ratio``; clamped to the schedule."""
+        log_ratio = torch.as_tensor(ratio, dtype=torch.float64).log()
+        return self.level(self.schedule.time_of(log_ratio))
+
+    def corrupt(
+        self, x_0: Float[Tensor, "batch *x"], level: Level, noise: Float[Tensor, "batch *x"]
+    ) -> Float[Tensor, "batch *x"]:
+        """α x₀ + σ ε."""
+        return like(level.alpha, x_0) * x_0 + like(level.sigma, x_0) * noise
+
+    def renoise(
+        self,
+        x_s: Float[Tensor, "batch *x"],
+        s: Level,
+        t: Level,
+        noise: Float[Tensor, "batch *x"],
+    ) -> Float[Tensor, "batch *x"]:
+        """Goes from s up to the noisier t: q(x_t | x_s)."""
+        factor = like(t.alpha, x_s) / like(s.alpha, x_s)
+        variance = like(t.sigma, x_s) ** 2 - factor**2 * like(s.sigma, x_s) ** 2
+        return factor * x_s + variance.clamp(min=0).sqrt() * noise
+
+    def start(self, like_x: Tensor, level: Level, streams: Streams) -> Tensor:
+        """Pure noise at ``level``: what sampling starts from.
+
+        The data's share α x₀ is left out: it is below the noise by construction.
+        """
+        return like(level.sigma, like_x) * streams.normal(like_x)
+
+
+def like(value: Tensor, x: Tensor) -> Tensor:
+    """Shapes coefficients for ``x``: scalars stay, one per item gets trailing axes."""
+    if value.ndim == 0:
+        return value
+    real = x.real.dtype if x.is_complex() else x.dtype
+    value = value.to(device=x.device, dtype=real)
+    return value.reshape(value.shape + (1,) * (x.ndim - value.ndim))

@@ -1,0 +1,175 @@
+"""Running a denoiser backwards: the one loop and the one reverse kernel.
+
+Given x_t and an estimate of x₀, the Gaussian kernel to a cleaner level s is
+
+    x_s = k₀ x̂ + c x_t + √(λ² + extra) z,        z ~ N(0, I),
+
+    β̃ = (σ_s²/σ_t²)(σ_t² − (α_t/α_s)² σ_s²),   λ² = η² β̃,
+    c = √(σ_s² − λ²)/σ_t,                        k₀ = α_s − c α_t.
+
+With η = 1 it is the process's own bridge q(x_s | x_t, x₀), and the chain is exact if x̂ is a *draw*
+of x₀ given x_t; with the mean in its place (DDPM) the spread of x₀ is lost at every step, and
+20-step samples keep only 60 to 80 % of the true spread. With η = 0 it is DDIM. At s = 0, x_s = x̂.
+
+A ``Sampler`` is its ``step``: six to ten lines of mathematics. The loop is here, once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sfumato.denoisers import Condition, Denoiser, Estimate
+from sfumato.errors import NotFiniteError
+from sfumato.noise import Streams
+from sfumato.processes import Level, like
+
+__all__ = ["Denoise", "Sampler", "Step", "kernel", "run"]
+
+Denoise = Callable[[Tensor, Level], Estimate]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback sees after each step.
+
+    Args:
+        index: 0 for the first step.
+        count: How many steps there are.
+        level: The level just reached.
+        x: State at that level, ``[batch, *x]``.
+        estimate: The estimate that the step used.
+    """
+
+    index: int
+    count: int
+    level: Level
+    x: Tensor
+    estimate: Estimate
+
+
+class Sampler(ABC):
+    """A rule for one step from level t to a cleaner level s. Stateless; one instance serves all."""
+
+    @property
+    def evaluations(self) -> int:
+        """Denoiser calls per step; the last step, to clean data, may need fewer."""
+        return 1
+
+    @abstractmethod
+    def step(
+        self,
+        denoise: Denoise,
+        x_t: Float[Tensor, "batch *x"],
+        t: Level,
+        s: Level,
+        streams: Streams,
+        history: list[tuple[Level, Tensor]],
+    ) -> Float[Tensor, "batch *x"]:
+        """Returns x_s.
+
+        Args:
+            denoise: The denoiser with its condition bound.
+            x_t: State.
+            t: Its level.
+            s: The level to go to.
+            streams: Randomness, one stream per item.
+            history: Past (level, mean) pairs of this trajectory, newest last. Multistep methods
+                append to it; the others leave it alone.
+        """
+
+
+def run(
+    sampler: Sampler,
+    denoiser: Denoiser,
+    x: Float[Tensor, "batch *x"],
+    grid: Tensor,
+    streams: Streams,
+    *,
+    condition: Condition = None,
+    callback: Callable[[Step], Any] | None = None,
+) -> Float[Tensor, "batch *x"]:
+    """Takes ``x`` from ``grid[0]`` to ``grid[-1]``.
+
+    Args:
+        sampler: The rule for one step.
+        denoiser: A prior's denoiser, or one that a guide has conditioned on a measurement.
+        x: State at ``grid[0]``.
+        grid: Decreasing times; ends in 0 for clean data.
+        streams: One stream per item of ``x``.
+        condition: Passed to the denoiser.
+        callback: Called after every step; keeps intermediate states or draws a progress bar.
+
+    Raises:
+        NotFiniteError: If the state is not finite at the end.
+    """
+    levels = denoiser.process.levels(grid)
+    history: list[tuple[Level, Tensor]] = []
+    last: list[Estimate] = []
+
+    def denoise(x_t: Tensor, t: Level) -> Estimate:
+        estimate = denoiser(x_t, t, condition)
+        last[:] = [estimate]
+        return estimate
+
+    with torch.no_grad():
+        for index, (t, s) in enumerate(itertools.pairwise(levels)):
+            x = sampler.step(denoise, x, t, s, streams, history)
+            if callback is not None:
+                callback(Step(index, len(levels) - 1, s, x, last[0]))
+    finite = torch.isfinite(x)
+    if not finite.all():
+        raise NotFiniteError("samples", int((~finite).sum()), x.numel())
+    return x
+
+
+def kernel(
+    estimate: Tensor,
+    x_t: Float[Tensor, "batch *x"],
+    t: Level,
+    s: Level,
+    streams: Streams,
+    *,
+    eta: float = 1.0,
+    extra: Tensor | None = None,
+) -> Float[Tensor, "batch *x"]:
+    """The reverse kernel above.
+
+    Args:
+        estimate: x̂: the mean of x₀ given x_t, or a draw of it.
+        x_t: State.
+        t: Its level.
+        s: A cleaner level.
+        streams: Not touched if the kernel has no noise.
+        eta: 0 deterministic, 1 the bridge of the process.
+        extra: Variance of x_s to add to λ² (or to take away, where negative).
+    """
+    keep, carry, variance = weights(t, s, eta)
+    x_s = like(keep, x_t) * estimate + like(carry, x_t) * x_t
+    if extra is not None:
+        total = (like(variance, x_t) + extra).clamp(min=0)
+    elif eta == 0 or s.clean:
+        return x_s
+    else:
+        total = like(variance, x_t)
+    return x_s + total.sqrt() * streams.normal(x_t)
+
+
+def weights(t: Level, s: Level, eta: float) -> tuple[Tensor, Tensor, Tensor]:
+    """k₀, c and λ² of the kernel, in float64."""
+    variance = eta**2 * bridge_variance(t, s)
+    carry = (s.sigma**2 - variance).clamp(min=0).sqrt() / t.sigma
+    return s.alpha - carry * t.alpha, carry, variance
+
+
+def bridge_variance(t: Level, s: Level) -> Tensor:
+    """β̃: variance of q(x_s | x_t, x₀)."""
+    ratio = t.alpha * s.sigma / (s.alpha * t.sigma)
+    return s.sigma**2 * (1 - ratio**2).clamp(min=0)

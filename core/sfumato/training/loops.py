@@ -1,0 +1,291 @@
+"""The training loop, as a generator of steps.
+
+    for step in loop(denoiser, data, TrainConfig(steps=1000)):
+        print(step.index, step.loss)
+
+Whoever iterates decides about printing, validation, checkpoints and early stops. One step draws
+x₀ from the data, t from a distribution of times and ε ~ N(0, I), and lowers the denoising loss at
+x_t = α x₀ + σ ε.
+
+Every draw is a function of (seed, step, global sample number). A resumed run therefore equals the
+uninterrupted one bit by bit on the same machine, and p processes with batches of b equal one with
+p · b, or p forward passes of b, up to rounding. Only dropout inside a network differs there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.codecs import Affine
+from sfumato.denoisers import Preconditioned
+from sfumato.errors import InvalidOptionError, UnsupportedError
+from sfumato.noise import Streams, derive
+from sfumato.training import checkpoint
+from sfumato.training.checkpoint import State
+from sfumato.training.configs import TrainConfig
+from sfumato.training.ema import EMA
+from sfumato.training.feeds import Batch, Data, Share, batches
+from sfumato.training.losses import Losses, denoising_loss, hide_labels, weight
+from sfumato.training.schedules import ema_decay, learning_rate
+from sfumato.training.times import positions, times
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+__all__ = ["Step", "accelerate", "batch_losses", "loop"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is known after a step.
+
+    Args:
+        index: 0 for the first step of the run.
+        loss: Mean weighted denoising error over all processes, without the second head's part.
+        lr: Learning rate of this step.
+        grad_norm: Norm of the gradient before clipping.
+        seconds: Wall-clock time of this step.
+        state: The run itself, to validate or to write a checkpoint from.
+    """
+
+    index: int
+    loss: float
+    lr: float
+    grad_norm: float
+    seconds: float
+    state: State = field(repr=False)
+
+
+def loop(
+    denoiser: Preconditioned,
+    data: Data,
+    config: TrainConfig,
+    *,
+    codec: Affine | None = None,
+    resume: str | Path | None = None,
+    accelerator: Accelerator | None = None,
+) -> Iterator[Step]:
+    """Trains the network of ``denoiser`` in place, one step per iteration.
+
+    Args:
+        denoiser: Network, parametrisation and process. Parameters that require no gradient are
+            left alone.
+        data: See ``sfumato.training.feeds``.
+        config: Settings.
+        codec: Physical to model units; none if the data are in model units.
+        resume: A checkpoint, or the folder of checkpoints, to go on from.
+        accelerator: Of the caller, if it has one (with its trackers).
+
+    Raises:
+        UnsupportedError: If the network has no trainable weights, or not in float32 or float64.
+        InvalidOptionError: If there are no data, the device lacks the precision asked for, or,
+            while iterating, if the loss is not finite.
+        CheckpointError: If ``resume`` cannot be used.
+    """
+    network = denoiser.network
+    if not isinstance(network, nn.Module):
+        raise UnsupportedError("training", "a network with weights", "this one is a function")
+    trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    if not trainable or any(
+        p.dtype not in (torch.float32, torch.float64) for p in trainable.values()
+    ):
+        found = "none require a gradient" if not trainable else "they are in lower precision"
+        raise UnsupportedError("training", "weights in float32 or float64", found)
+    accelerator = accelerator or accelerate()
+    precision = Precision.choose(config, accelerator.device)
+    network.to(accelerator.device)
+    state = State(
+        network=network,
+        optimizer=torch.optim.AdamW(
+            list(trainable.values()), config.lr, betas=config.betas,
+            weight_decay=config.weight_decay,
+        ),
+        ema=EMA(trainable),
+        config=config,
+        total=config.batch * config.accumulation * accelerator.num_processes,
+        scaler=precision.scaler(),
+    )  # fmt: skip
+    if resume is not None:
+        checkpoint.restore(state, resume)
+    share = Share(config, state.step, accelerator.process_index, accelerator.num_processes)
+    feed = batches(data, share, pin=accelerator.device.type == "cuda")
+    run = Run(denoiser, codec or Affine(), accelerator, precision, state)
+    return run.steps(feed)
+
+
+def accelerate(**options: Any) -> Accelerator:
+    """An ``Accelerator`` that knows the processes and the device, and no more.
+
+    Precision is handled here, since its own changes the network's ``forward`` for good.
+    """
+    from accelerate import Accelerator
+
+    return Accelerator(mixed_precision="no", **options)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """In which precision a network is evaluated; its weights stay as they are."""
+
+    name: str
+    device: torch.device
+
+    @classmethod
+    def choose(cls, config: TrainConfig, device: torch.device) -> Precision:
+        """What ``config.mixed_precision`` means on ``device``."""
+        name: str = config.mixed_precision
+        cuda = device.type == "cuda"
+        if name == "auto":
+            native = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+            name = "bf16" if native else "fp16" if cuda else "no"
+        if name == "fp16" and not cuda:
+            raise InvalidOptionError(
+                "training", f"mixed_precision=fp16 on {device.type}", "use bf16 or no"
+            )
+        return cls(name, device)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.name == "no":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of a loop that stay the same."""
+
+    denoiser: Preconditioned
+    codec: Affine
+    accelerator: Accelerator
+    precision: Precision
+    state: State
+
+    def steps(self, feed: Iterator[Batch]) -> Iterator[Step]:
+        """Yields the steps that are left, and puts the network back into its mode at the end."""
+        network, config = self.state.network, self.state.config
+        was_training = network.training
+        wrapped: nn.Module = self.accelerator.prepare_model(network)
+        compiled = None
+        if config.compile:
+            network.compile()
+            compiled = network._compiled_call_impl
+        try:
+            for _ in range(self.state.step, config.steps):
+                network.train()  # a validation in between leaves it in the other mode
+                network._compiled_call_impl = compiled
+                step = self.step(wrapped, feed)
+                network._compiled_call_impl = None  # other shapes would be compiled again
+                yield step
+        finally:
+            network.train(was_training)
+            network._compiled_call_impl = None
+            self.state.optimizer.zero_grad()
+
+    def step(self, network: nn.Module, feed: Iterator[Batch]) -> Step:
+        """One step of the optimiser."""
+        began = time.perf_counter()
+        state, config = self.state, self.state.config
+        index, lr = state.step, learning_rate(config, state.step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        loss = self.gradients(network, feed)
+        state.scaler.unscale_(state.optimizer)
+        parameters = list(state.ema.parameters.values())
+        norm = nn.utils.clip_grad_norm_(parameters, config.clip or math.inf).item()
+        # in fp16 the scaler skips steps that overflow, and lowers its scale
+        if not math.isfinite(loss) or not (math.isfinite(norm) or state.scaler.is_enabled()):
+            raise InvalidOptionError(
+                "training", f"loss {loss} and gradient norm {norm} at step {index}",
+                "lower lr, warm up for longer, or use mixed_precision=no",
+            )  # fmt: skip
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad()
+        state.ema.update(ema_decay(config, index))
+        state.step = index + 1
+        return Step(index, loss, lr, norm, time.perf_counter() - began, state)
+
+    def gradients(self, network: nn.Module, feed: Iterator[Batch]) -> float:
+        """Sums the gradients of a step; returns its mean loss over all processes."""
+        config, device = self.state.config, self.accelerator.device
+        denoiser = replace(self.denoiser, network=network)
+        total = torch.zeros((), device=device)
+        with private_randomness(self.state, self.accelerator):
+            for forward in range(config.accumulation):
+                last = forward + 1 == config.accumulation
+                hold = contextlib.nullcontext() if last else self.accelerator.no_sync(network)
+                with hold:
+                    batch = next(feed)
+                    u = positions(config, self.state.step, batch.numbers, self.state.total)
+                    with self.precision.autocast():
+                        losses = batch_losses(denoiser, self.codec, batch, config, u=u)
+                    mean = (losses.error + config.variance_weight * losses.head).mean()
+                    self.state.scaler.scale(mean / config.accumulation).backward()  # type: ignore[no-untyped-call]
+                    total += losses.error.detach().mean() / config.accumulation
+        reduced: Tensor = self.accelerator.reduce(total, "mean")
+        return reduced.item()
+
+
+def batch_losses(
+    denoiser: Preconditioned, codec: Affine, batch: Batch, config: TrainConfig, *, u: Tensor
+) -> Losses:
+    """The losses of a batch, with the noise that belongs to its samples.
+
+    Args:
+        denoiser: With the network to evaluate.
+        codec: Physical to model units.
+        batch: Samples.
+        config: Settings.
+        u: Where in the distribution of times the samples are, in (0, 1).
+    """
+    device = denoiser.device
+    x_0 = codec.encode(batch.x.to(device=device, dtype=denoiser.dtype, non_blocking=True))
+    distribution = times(config)
+    level = denoiser.process.level(distribution.quantile(denoiser.process, u))
+    w = weight(config.weight, denoiser, level, gamma=config.gamma, times=distribution)
+    classes = getattr(getattr(denoiser.network, "module", denoiser.network), "classes", 0)
+    check_labels(batch, classes)
+    condition = {key: value.to(device, non_blocking=True) for key, value in batch.condition.items()}
+    if "label" in condition and classes:
+        draws = Streams(derive(config.seed, "labels"), batch.numbers).uniform(u)
+        condition["label"] = hide_labels(
+            condition["label"], draws, probability=config.label_dropout, nothing=classes
+        )
+    noise = Streams(derive(config.seed, "noise"), batch.numbers).normal(x_0)
+    return denoising_loss(denoiser, x_0, level=level, noise=noise, w=w, condition=condition)
+
+
+def check_labels(batch: Batch, classes: int) -> None:
+    """Checks labels before they reach the device, where a wrong one ends the process."""
+    label = batch.condition.get("label")
+    if classes and label is not None and not bool(((label >= 0) & (label < classes)).all()):
+        raise InvalidOptionError(
+            "training data", f"labels from {int(label.min())} to {int(label.max())}",
+            f"this prior knows 0 to {classes - 1}",
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def private_randomness(state: State, accelerator: Accelerator) -> Iterator[None]:
+    """Dropout draws from the global generators; here they are the step's own, and put back."""
+    cuda = accelerator.device.type == "cuda"
+    devices = [accelerator.device] if cuda else []
+    with torch.random.fork_rng(devices=devices):
+        seed = derive(state.config.seed, "network", state.step, accelerator.process_index)
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
+        yield

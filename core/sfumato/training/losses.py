@@ -1,0 +1,178 @@
+"""The denoising loss for every parametrisation, with its weights.
+
+A network F inside E[x₀ | x_t] = c_skip x_t + c_out F(c_in x_t) is asked for the target
+(x₀ − c_skip x_t)/c_out. Its squared error and that of the estimate differ by c_out²:
+
+    w(t) ‖x̂ − x₀‖² = w(t) c_out² ‖F − target‖²,
+
+so a weight is stated once, for x₀, and every parametrisation follows. With snr = α²/σ²:
+
+    edm          1/c_out²         the network's own error unweighted: Karras et al. (2022),
+                                  and L_simple of an ε-network (Ho, Jain & Abbeel, 2020)
+    min-snr      min(snr, γ)      (Hang et al., 2023); on the network's own error this is
+                                  min(snr, γ)/snr for ε and min(snr, γ)/(snr + 1) for v
+    uniform      1                the error of x₀ itself
+    likelihood   snr/p            p the density of the drawn ln σ/α: an unbiased estimate of the
+                                  diffusion part of −ELBO in nats (Kingma et al., 2021, eq. 11)
+
+A second head is trained beside the mean without disturbing it, on the detached error r of F:
+``variance`` by the Gaussian likelihood ½ (ln v + r/v), ``interpolation`` by the variational bound
+at one step (Nichol & Dhariwal, 2021, eq. 16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sfumato.denoisers import Coefficients, Condition, Preconditioned
+from sfumato.errors import UnknownNameError
+from sfumato.processes import Level, like
+from sfumato.training.times import Times
+
+__all__ = ["WEIGHTS", "Losses", "denoising_loss", "hide_labels", "weight"]
+
+LOG_VARIANCE = (-12.0, 6.0)
+"""Where the denoiser clips its variance head; beyond it there is nothing to learn."""
+
+GAP = 1e-3
+"""Length of the step whose reverse variance an ``interpolation`` head is trained for."""
+
+
+class Losses(NamedTuple):
+    """Losses of each item, averaged over its elements."""
+
+    error: Float[Tensor, " batch"]
+    """Weighted squared error."""
+    head: Float[Tensor, " batch"]
+    """Loss of the second head before its weight; 0 where there is none."""
+
+
+def edm(level: Level, c: Coefficients, gamma: float) -> Tensor:
+    return c.out**-2
+
+
+def min_snr(level: Level, c: Coefficients, gamma: float) -> Tensor:
+    return (level.ratio**-2).clamp(max=gamma)
+
+
+def uniform(level: Level, c: Coefficients, gamma: float) -> Tensor:
+    return torch.ones_like(level.sigma)
+
+
+def likelihood(level: Level, c: Coefficients, gamma: float) -> Tensor:
+    return level.ratio**-2
+
+
+WEIGHTS: dict[str, Callable[[Level, Coefficients, float], Tensor]] = {
+    "edm": edm,
+    "min-snr": min_snr,
+    "uniform": uniform,
+    "likelihood": likelihood,
+}
+
+
+def weight(
+    name: str,
+    denoiser: Preconditioned,
+    level: Level,
+    *,
+    gamma: float = 5.0,
+    times: Times | None = None,
+) -> Tensor:
+    """w(t) for the squared error of x₀, float64.
+
+    Args:
+        name: Row of the table above.
+        denoiser: Whose coefficients are meant.
+        level: One level, or one per item.
+        gamma: Of ``min-snr``.
+        times: How the levels were drawn; ``likelihood`` divides by their density.
+
+    Raises:
+        UnknownNameError: If the table has no such row.
+    """
+    if name not in WEIGHTS:
+        raise UnknownNameError("weight", name, WEIGHTS)
+    w = WEIGHTS[name](level, denoiser.coefficients(level), gamma)
+    if name == "likelihood" and times is not None:
+        w = w / times.density(denoiser.process, level.t)
+    return w
+
+
+def denoising_loss(
+    denoiser: Preconditioned,
+    x_0: Float[Tensor, "batch *x"],
+    *,
+    level: Level,
+    noise: Float[Tensor, "batch *x"],
+    w: Tensor | None = None,
+    condition: Condition = None,
+) -> Losses:
+    """The loss of each item.
+
+    Args:
+        denoiser: Network with its parametrisation.
+        x_0: Data in model units.
+        level: The level of each item.
+        noise: Standard normal.
+        w: Weights of the error of x₀, one per item; 1/c_out² if not given.
+        condition: Passed to the network.
+    """
+    x_t = denoiser.process.corrupt(x_0, level, noise)
+    c = denoiser.coefficients(level)
+    output = denoiser.evaluate(x_t, level, c, condition)
+    predicted, second = output.chunk(2, dim=1) if denoiser.head else (output, None)
+    squared = (predicted - denoiser.target(x_0, x_t, level)).square()
+    error = squared.flatten(1).mean(dim=1)
+    if w is not None:
+        error = error * like(w * c.out**2, error)
+    if second is None:
+        return Losses(error, torch.zeros_like(error))
+    if denoiser.head == "variance":
+        log_variance = second.clamp(*LOG_VARIANCE)
+        head = (log_variance + squared.detach() * (-log_variance).exp()) / 2
+    else:
+        residual = like(c.out, x_0) * squared.detach().sqrt()
+        head = bound(denoiser, level, residual, second)
+    return Losses(error, head.flatten(1).mean(dim=1))
+
+
+def bound(denoiser: Preconditioned, t: Level, residual: Tensor, second: Tensor) -> Tensor:
+    """KL(q(x_s | x_t, x₀) ‖ p(x_s | x_t)) of each element, for the step from t to s = t − GAP.
+
+    In log-variance it lies between ln β̃ and ln β; the difference of the means is k₀ (x₀ − x̂).
+    """
+    # the last step has β̃ = 0, so it is trained as the one before it
+    t = denoiser.process.level(t.t.clamp(min=2 * GAP))
+    s = denoiser.process.level(t.t - GAP)
+    step = t.alpha / s.alpha
+    beta = t.sigma**2 - step**2 * s.sigma**2
+    posterior = beta * s.sigma**2 / t.sigma**2
+    keep = s.alpha * beta / t.sigma**2
+    low, high = like(posterior.log(), second), like(beta.log(), second)
+    log_variance = low + (second + 1) / 2 * (high - low)
+    spread = like(posterior, second) + (like(keep, second) * residual).square()
+    return (log_variance - low + spread * (-log_variance).exp() - 1) / 2
+
+
+def hide_labels(
+    label: Int[Tensor, " batch"],
+    u: Float[Tensor, " batch"],
+    *,
+    probability: float,
+    nothing: int,
+) -> Int[Tensor, " batch"]:
+    """Replaces labels by "no label", for classifier-free guidance (Ho & Salimans, 2021).
+
+    Args:
+        label: Classes.
+        u: Uniform draws, one per item.
+        probability: Share to hide.
+        nothing: The number that means "no label".
+    """
+    return torch.where(u.to(label.device) < probability, torch.full_like(label, nothing), label)

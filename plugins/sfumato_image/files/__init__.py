@@ -1,0 +1,1 @@
+"""One module per picture file format; ``sfumato_image.formats`` names them."""
