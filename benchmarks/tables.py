@@ -16,7 +16,8 @@ result ``benchmarks/results/NAME.json`` fills it:
     }
 
 Numbers are printed with three significant digits, pairs as value ± standard error, absent values
-as a dash. ``solvers`` and ``plugin-image`` come from the installed package instead of a file.
+as a dash. ``solvers``, ``plugin-image`` and ``priors-image`` come from the installed package, not
+from a file.
 """
 
 from __future__ import annotations
@@ -122,7 +123,31 @@ def solvers() -> str:
     return table(["solver", "what it does", "class", "needs", "cost", "steps"], rows)
 
 
-LIVE: dict[str, Callable[[], str]] = {"plugin-image": plugin_image, "solvers": solvers}
+def priors_image() -> str:
+    """Shipped priors of the image plugin, from their own descriptions."""
+    from sfumato import Prior, load_plugin
+    from sfumato.errors import SfumatoError
+
+    rows = []
+    for name in load_plugin("image").priors:
+        try:
+            prior = Prior.load(name, plugin="image")
+        except (SfumatoError, OSError):
+            rows.append([f"`{name}`", "not shipped yet", "", "", ""])
+            continue
+        size = "×".join("any" if side is None else str(side) for side in prior.shape)
+        millions = sum(p.numel() for p in prior.network.parameters()) / 1e6
+        card = prior.card
+        facts = [str(card.get(key, "")) for key in ("summary", "licence")]
+        rows.append([f"`{name}`", facts[0], size, f"{millions:.2f} M", facts[1]])
+    return table(["prior", "what", "size", "parameters", "licence"], rows)
+
+
+LIVE: dict[str, Callable[[], str]] = {
+    "plugin-image": plugin_image,
+    "priors-image": priors_image,
+    "solvers": solvers,
+}
 """Regions that come from the installed package."""
 
 

@@ -25,7 +25,7 @@ for step in range(200):  # an arc through the middle
 np.save(OUT / "kernel.npy", kernel / kernel.sum())
 
 image = sf.load_plugin("image")
-crop = data.rocket()[140 : 140 + SIDE, 260 : 260 + SIDE]
+crop = data.coffee()[150 : 150 + SIDE, 180 : 180 + SIDE]
 truth = sf.Signal(torch.from_numpy(crop).permute(2, 0, 1) / 255)
 task = image.operator("deblur", kernel=OUT / "kernel.npy", noise=2)
 blurred = sf.degrade(task, truth, seed=0)

@@ -7,6 +7,7 @@ import os
 
 import torch
 from skimage import data
+from torch.nn import functional
 
 import sfumato as sf
 
@@ -22,7 +23,7 @@ small = sf.degrade(task, truth, seed=0)
 result = sf.reconstruct(image.prior(), task, small, n=2 if SMOKE else 6, steps=4 if SMOKE else None)
 
 psnr = image.part("metrics", "psnr")
-bicubic = image.part("baselines", "bicubic")(small.data[None], factor=4)[0]
+bicubic = functional.interpolate(small.data[None], scale_factor=4, mode="bicubic")[0]
 print(result)
 print(f"bicubic         {psnr(bicubic, truth.data):.2f} dB")
 print(f"posterior mean  {psnr(result.mean, truth.data):.2f} dB")

@@ -3,7 +3,7 @@
     python examples/priors/fetch.py photos data/
     python examples/priors/photos.py data/ --out photo/ --bf16 --compile
 
-64 photographs under CC0, CC-BY and CC-BY-SA from two Debian packages (``photos.json`` names each
+65 photographs under CC0, CC-BY and CC-BY-SA from two Debian packages (``photos.json`` names each
 with its author), of which 8 are held out. Every photograph is seen at several sizes, so that the
 network meets fine and coarse detail; a crop of 64×64 comes from a picture with a probability that
 grows with its area to the power ¾, turned and mirrored, and with its channels shuffled one time in
@@ -88,7 +88,8 @@ class Crops:
         chosen = min(int(torch.searchsorted(self.places, u)), len(self) - 1)
         picture = self.pictures[chosen]
         top, left = (below(n - CROP + 1, generator) for n in picture.shape[:2])
-        crop = torch.from_numpy(picture[top : top + CROP, left : left + CROP]).permute(2, 0, 1)
+        square = picture[top : top + CROP, left : left + CROP].copy()
+        crop = torch.from_numpy(square).permute(2, 0, 1)
         turn = below(8, generator)
         crop = crop.rot90(turn % 4, (1, 2))
         crop = crop.flip(1) if turn > 3 else crop

@@ -5,8 +5,9 @@ else: the same generator state gives the same item, whatever was drawn before, i
 Decoded pictures are kept in a cache of bounded size. A picture that cannot be decoded is skipped,
 and noted with the reason; the next good one takes its place.
 
-Held-out pictures are chosen by a hash of their name and the seed, so that adding pictures to the
-folder moves none from one side to the other. A single picture is split into two parts.
+Held-out pictures are those with the smallest hashes of their name and the seed, so that each
+picture added to the folder moves at most one other between the sides. A single picture is split in
+two.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
 """The whole story on bundled data: damage, restore, fine-tune, report.
 
-The photographs come with scikit-image: a cat (Stefan van der Walt, CC0), a cup of coffee (Rachel
-Michetti, CC0), an astronaut (NASA, public domain) and stained tissue (Human Protein Atlas, by
-courtesy of the Centre for Microscopy, Characterisation and Analysis, no known restrictions). None
-of them is among the data that the shipped priors are trained on.
+The pictures come with scikit-image: a cat (Stefan van der Walt, CC0), a cup of coffee (Rachel
+Michetti, CC0), an astronaut (NASA, public domain) and stained tissue (Center for Microscopy and
+Molecular Imaging, no known restrictions). The shipped priors were trained on none of them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -141,14 +140,14 @@ def fine_tuning(prior: Prior, folder: Path, seed: int, show: bool) -> Section:
     after.save(folder / "denoise", reference=clean, overwrite=True)
     gains = [float(psnr(result.mean, clean.data)) for result in (before, after)]
     note = (
-        f"Low-rank adapters trained for {SHORT.steps} steps in {seconds:.0f} s on three tiles of one "
+        f"Low-rank adapters trained for {SHORT.steps} steps in {seconds:.0f} s on three tiles of a "
         f"picture; on this other part of it: {gains[0]:.2f} dB before, {gains[1]:.2f} dB after."
     )
     section = Section.from_result(
         after, reference=clean, title="Fine-tuned on stained tissue, then denoised (25/255)",
         baselines={"before fine-tuning": before.mean},
     )  # fmt: skip
-    return with_note(section, note)
+    return replace(section, notes=(note, *section.notes))
 
 
 def restored(
@@ -158,12 +157,6 @@ def restored(
         return reconstruct(
             prior, task, measured, n=4, seed=seed, callback=lambda share, _: advance(share)
         )
-
-
-def with_note(section: Section, note: str) -> Section:
-    from dataclasses import replace
-
-    return replace(section, notes=(note, *section.notes))
 
 
 def crop(photograph: str, corner: tuple[int, int], side: int) -> Signal:

@@ -79,6 +79,10 @@ class Cache:
     held: OrderedDict[Path, NDArray[Any]] = field(default_factory=OrderedDict)
     used: int = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Only the limit travels to another process; each fills its own cache."""
+        return {"limit": self.limit, "held": OrderedDict(), "used": 0}
+
     def get(self, path: Path) -> NDArray[Any] | None:
         """The picture, if it is still held."""
         if path in self.held:

@@ -109,6 +109,7 @@ def test_evaluate_gives_metrics_coverage_and_correlation(
     typed = ["evaluate", "out", "--reference", "truth/a.npy", "--report", "page.html", "--json"]
     assert main(typed) == 0
     found = answer()["results"]["out"]
+    assert found["folder"] == "out"
     assert found["mean"]["mse"] <= found["sample"]["mse"]
     assert 0 <= found["coverage_90"] <= 1
     assert -1 <= found["std_error_correlation"] <= 1
@@ -129,6 +130,7 @@ def test_explain_says_which_solver_is_the_default(capsys: pytest.CaptureFixture[
     assert "default" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_finetune_writes_a_prior_that_reconstruct_takes(folder: Path) -> None:
     typed = ["finetune", "tiny", "truth", "--out", "tuned", "--steps", "2", "--batch", "2"]
     assert main([*typed, "--lora.rank", "2", "--tracker", "", "--dataset.crop", "8"]) == 0
@@ -150,3 +152,11 @@ def test_help_for_an_operator_lists_its_fields_with_their_documentation(
     assert "File of weights." in text
     assert "Power of the weights." in text  # below the field
     assert "--table" not in text  # a tensor cannot be typed
+
+
+def test_evaluate_prints_a_table_for_people(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(RUN)
+    assert main(["evaluate", "out", "--reference", "truth/a.npy"]) == 0
+    assert "truth inside the 90 % interval" in capsys.readouterr().out

@@ -34,6 +34,7 @@ def test_a_configuration_file_can_hold_the_whole_command(folder: Path) -> None:
     assert (folder / "out" / "restored.npy").is_file()
 
 
+@pytest.mark.slow
 def test_tables_of_a_configuration_file_are_nested_options(folder: Path) -> None:
     text = (
         'steps = 1\nbatch = 2\nsamples = 0\ntracker = ""\n[lora]\nrank = 2\n[dataset]\ncrop = 8\n'

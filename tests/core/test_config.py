@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sfumato.config import from_mapping, from_toml, to_mapping, to_toml, write_toml
@@ -48,14 +48,15 @@ SETTINGS = st.builds(
 )
 
 
+@settings(max_examples=50, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SETTINGS)
-def test_a_configuration_comes_back_from_toml_as_it_was(settings: Settings) -> None:
-    assert from_mapping(Settings, tomllib.loads(to_toml(settings))) == settings
+def test_a_configuration_comes_back_from_toml_as_it_was(config: Settings) -> None:
+    assert from_mapping(Settings, tomllib.loads(to_toml(config))) == config
 
 
 def test_a_configuration_comes_back_from_a_file(tmp_path: Path) -> None:
-    settings = Settings(3, inner=Inner(4))
-    assert from_toml(Settings, write_toml(settings, tmp_path / "a.toml")) == settings
+    config = Settings(3, inner=Inner(4))
+    assert from_toml(Settings, write_toml(config, tmp_path / "a.toml")) == config
 
 
 def test_none_is_left_out(tmp_path: Path) -> None:

@@ -9,8 +9,19 @@ import pytest
 import torch
 
 from sfumato.errors import InvalidOptionError
-from sfumato.processes import EDM, VE, VP, Cosine, Flow, Gaussian, LinearBeta, Schedule, karras
-from sfumato.processes import log_snr, uniform
+from sfumato.processes import (
+    EDM,
+    VE,
+    VP,
+    Cosine,
+    Flow,
+    Gaussian,
+    LinearBeta,
+    Schedule,
+    karras,
+    log_snr,
+    uniform,
+)
 from sfumato.processes.grids import GRIDS
 
 SCHEDULES = [VP(), VE(), EDM(), Flow(), Cosine(), LinearBeta()]

@@ -55,7 +55,8 @@ class MLP(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, noise_level: Tensor) -> Tensor:
-        return self.layers(torch.cat([x, noise_level[:, None]], dim=1))
+        result: Tensor = self.layers(torch.cat([x, noise_level[:, None]], dim=1))
+        return result
 
 
 def floor(denoiser: Preconditioned, config: TrainConfig) -> float:
@@ -98,6 +99,7 @@ def fresh(*, dropout: float = 0.0) -> Preconditioned:
 
 def train(config: TrainConfig = CONFIG, *, dropout: float = 0.0, **more: Any) -> dict[str, Tensor]:
     denoiser = fresh(dropout=dropout)
+    assert isinstance(denoiser.network, nn.Module)
     for _ in loop(denoiser, Ellipse(10), config, **more):
         pass
     return denoiser.network.state_dict()
@@ -177,9 +179,14 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path: Path) -> N
         )
         for rank in ("0", "1")
     ]  # fmt: skip
-    for child in children:
-        _, errors = child.communicate(timeout=120)
-        assert child.returncode == 0, errors[-3000:]
+    try:
+        for child in children:
+            _, errors = child.communicate(timeout=240)
+            assert child.returncode == 0, errors[-3000:]
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
     assert_equal(load_file(result), train(), rtol=1e-9)
 
 
@@ -207,13 +214,15 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_where_it_was(tmp_path
     for delay in (0.0, 0.002):
         before = checkpoint.latest(folder)
         child = subprocess.Popen([sys.executable, script, Path(__file__).parent, folder])
-        deadline = time.monotonic() + 60
-        while checkpoint.latest(folder) == before or not list(folder.glob(".writing-*")):
-            assert child.poll() is None
-            assert time.monotonic() < deadline
-        time.sleep(delay)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        deadline = time.monotonic() + 120
+        try:
+            while checkpoint.latest(folder) == before or not list(folder.glob(".writing-*")):
+                assert child.poll() is None
+                assert time.monotonic() < deadline
+            time.sleep(delay)
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
     config = replace(CONFIG, schedule="constant", steps=2)
     found = checkpoint.latest(folder)
     assert found is not None

@@ -36,5 +36,11 @@ def degrade(
     out.parent.mkdir(parents=True, exist_ok=True)
     domain.write(damaged, out)
     record = run_record(seed=seed, plugin=plugin, inputs=[source])
-    data = {"input": source, "out": out, "shape": list(damaged.data.shape), **record}
+    data = {
+        "command": "degrade",
+        "input": source,
+        "out": out,
+        "shape": list(damaged.data.shape),
+        **record,
+    }
     return Answer(data, (f"{out}: {source} after {plugin} {operator}, seed {seed}",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +45,8 @@ def evaluate(
     from sfumato.evaluation.scores import score
     from sfumato.results import Result
 
-    pairs = [(name, Result.load(where)) for name, where in result_folders(folder).items()]
+    folders = result_folders(folder)
+    pairs = [(name, Result.load(where)) for name, where in folders.items()]
     truths = {name: truth_of(result, name, reference) for name, result in pairs}
     if report is not None:
         check_file(report, overwrite=save.overwrite)
@@ -55,7 +57,7 @@ def evaluate(
             for name, result in pairs
         ]
         write_report(report, sections)
-    rows = {name: {"folder": str(folder / name), **s.as_json()} for name, s in scores.items()}
+    rows = {name: {"folder": folders[name], **s.as_json()} for name, s in scores.items()}
     skipped = {metric: why for s in scores.values() for metric, why in s.skipped.items()}
     view: list[Any] = [
         table(scores),
@@ -103,11 +105,22 @@ def plugin_name(result: Result, name: str) -> str:
 
 
 def table(scores: dict[str, Scores]) -> Table:
-    """A row for each result; 'mean / one sample' in each column of a metric."""
+    """A row for each metric of one result; a row for each of several results."""
+    if len(scores) == 1:
+        (only,) = scores.values()
+        view = plain_table("", "posterior mean", "one sample")
+        for metric, value in only.mean.items():
+            view.add_row(metric, f"{value:.4g}", f"{only.sample[metric]:.4g}")
+        view.add_row("truth inside the 90 % interval", percent(only.coverage))
+        view.add_row("correlation of std and |error|", f"{only.correlation:.2f}")
+        return view
     metrics = list(dict.fromkeys(metric for s in scores.values() for metric in s.mean))
-    view = plain_table("result", *metrics, "90 % interval holds", "std and |error|")
+    view = plain_table("result", *metrics, "in 90 % interval", "std and |error|")
     for name, s in scores.items():
-        pairs = [f"{s.mean[m]:.4g} / {s.sample[m]:.4g}" if m in s.mean else "" for m in metrics]
-        view.add_row(name, *pairs, f"{100 * s.coverage:.1f} %", f"{s.correlation:.2f}")
-    view.caption = "posterior mean / one sample" if metrics else None
+        values = [f"{s.mean[m]:.4g}" if m in s.mean else "" for m in metrics]
+        view.add_row(name, *values, percent(s.coverage), f"{s.correlation:.2f}")
     return view
+
+
+def percent(share: float) -> str:
+    return "unknown, one sample" if math.isnan(share) else f"{100 * share:.1f} %"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,8 +109,8 @@ class Common:
 
     @property
     def bar(self) -> bool:
-        """Whether a progress bar may be drawn."""
-        return not (self.quiet or self.json)
+        """Whether a progress bar may be drawn: somebody is watching and wants it."""
+        return sys.stderr.isatty() and not (self.quiet or self.json)
 
 
 COMMON = Common()

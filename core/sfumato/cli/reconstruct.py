@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,7 @@ from sfumato.cli.options import (
     literals,
 )
 from sfumato.cli.paths import expand, staged, subfolders
-from sfumato.errors import InvalidOptionError
+from sfumato.errors import InvalidOptionError, PluginError
 from sfumato.files import check_folder
 from sfumato.registry import load_plugin
 
@@ -80,7 +81,12 @@ class Choice:
 
             make(self.solver, **self.arguments)
         for name in self.baseline:
-            plugin.part("baselines", name)
+            try:
+                inspect.signature(plugin.part("baselines", name)).bind("operator", "y")
+            except TypeError as error:
+                raise PluginError(
+                    f"plugin '{plugin.name}': baseline '{name}' does not take (operator, y)."
+                ) from error
         return self
 
     @property

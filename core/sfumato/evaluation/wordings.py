@@ -110,12 +110,26 @@ def score_table(
 
 
 def run_facts(record: Mapping[str, Any]) -> dict[str, str]:
-    """A record of a run as label → text, in reading order."""
-    rest = {key: value for key, value in record.items() if key not in {"notes", *LABELS}}
-    ordered = {LABELS[key]: record[key] for key in LABELS if key in record}
+    """A record of a run as label → text, in reading order, with what the solver is and costs."""
+    known = {**method(str(record.get("solver"))), **record}
+    rest = {key: value for key, value in known.items() if key not in {"notes", *LABELS}}
+    ordered = {LABELS[key]: known[key] for key in LABELS if key in known}
     others = {key.replace("_", " ").capitalize(): value for key, value in rest.items()}
     texts = {label: as_text(value) for label, value in {**ordered, **others}.items()}
     return {label: text for label, text in texts.items() if text}
+
+
+def method(name: str) -> dict[str, str]:
+    """What a solver is and costs, where it is one of the registered methods."""
+    from sfumato.inverse.registry import METHODS
+
+    if name not in METHODS:
+        return {}
+    forward, backward, products = METHODS[name].cost
+    parts = [f"{forward} network evaluations"]
+    parts += [f"{backward} backward passes"] if backward else []
+    parts += [f"{products} products with A and A*"] if products else []
+    return {"kind": METHODS[name].kind, "cost": f"{', '.join(parts)} per step and sample"}
 
 
 LABELS = {

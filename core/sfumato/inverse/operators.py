@@ -123,10 +123,13 @@ class Linear(Operator):
         """A⁺ y: the smallest x among those with the smallest ‖A x − y‖."""
         if self.spectrum is not None:
             return self.spectrum.pinv(y)
-        start = self.adjoint(y)
-        return conjugate_gradient(
-            lambda x: self.adjoint(self(x)), start, tolerance=1e-7, iterations=500
-        )
+        # the normal equations square the condition of A, which single precision does not bear
+        wide = torch.complex128 if y.is_complex() else torch.float64
+        solution = conjugate_gradient(
+            lambda x: self.adjoint(self(x)),
+            self.adjoint(self.restrict(y).to(wide)), tolerance=1e-7, iterations=500,
+        )  # fmt: skip
+        return solution.to(y.dtype)
 
     def solve(
         self,

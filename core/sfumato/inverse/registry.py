@@ -87,7 +87,7 @@ METHODS: dict[str, Method] = {
     "dds": Method("guides.dds:DDS", MODE, LG, (1, 0, 5), 50, "a few conjugate-gradient steps on the measurement", ANCESTRAL),
     "ddrm": Method("solvers.ddrm:DDRM", MODE, ("spectrum", "gaussian"), (1, 0, 1), 20, "sampling in the singular basis"),
     "repaint": Method("solvers.repaint:RePaint", MODE, ("mask", "gaussian"), (5, 0, 0), 50, "inpainting by replacement and resampling"),
-    "daps": Method("solvers.daps:DAPS", MODE, (), (4, 0, 20), 50, "decoupled annealing; any operator, any noise"),
+    "daps": Method("solvers.daps:DAPS", MODE, (), (2, 0, 20), 50, "decoupled annealing; any operator, any noise"),
     "gibbs": Method("solvers.gibbs:SplitGibbs", EXACT, (), (5, 0, 20), 60, "split Gibbs sampling; any operator, any noise"),
     "red-diff": Method("solvers.reddiff:REDdiff", MODE, (), (1, 0, 1), 200, "a point estimate by stochastic optimisation"),
     "tds": Method("solvers.twisted:TwistedSMC", EXACT, (*LG, "noisy"), (16, 16, 32), 20, "particles with weights around a guide; for posteriors with several modes"),

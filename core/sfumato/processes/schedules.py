@@ -54,7 +54,8 @@ class Schedule(ABC):
 
     def time_of(self, log_ratio: Tensor) -> Tensor:
         """The time at which ln σ/α has a value; clamped to [t_min, 1]."""
-        target = torch.as_tensor(log_ratio, dtype=torch.float64)
+        # e^±350 is beyond any schedule; infinities, of pure noise and of data, would become NaN
+        target = torch.as_tensor(log_ratio, dtype=torch.float64).clamp(-350, 350)
         return self.inverse(target).clamp(self.t_min, 1.0)
 
     def inverse(self, log_ratio: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from torch import nn
 
 from sfumato.inverse.tasks import Task
 from sfumato.plugin import Plugin
-from sfumato.priors import Prior, find
+from sfumato.priors import Prior
 from sfumato.registry import plugins
 from sfumato.signals import Format, Signal
 from sfumato.testing.comparisons import require
@@ -167,12 +167,10 @@ def documented(kind: type) -> set[str]:
 
 
 def check_priors(plugin: Plugin) -> None:
-    for name in plugin.priors:
+    """Shipped priors of a registered plugin load and say where they come from."""
+    for name in plugin.priors if plugins().get(plugin.name) is plugin else ():
         subject = part(plugin, "priors", name)
-        folder = find(name, plugin.name) if plugin is plugins().get(plugin.name) else None
-        if folder is None:
-            continue
-        prior = Prior.load(folder, plugin=plugin.name)
+        prior = Prior.load(name, plugin=plugin.name)
         require(prior.backbone in plugin.backbones, subject, "its backbone is declared")
         for key in ("name", "licence", "data"):
             require(key in prior.card, subject, f"its card has '{key}'", ", ".join(prior.card))

@@ -102,7 +102,7 @@ def save(state: State, folder: str | Path) -> Path:
         flush(root)
         for old in complete(root)[:-KEPT]:
             shutil.rmtree(old)
-    except (OSError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk thus
         shutil.rmtree(work, ignore_errors=True)
         raise UnwritableFileError(final, getattr(error, "strerror", None) or str(error)) from error
     return final

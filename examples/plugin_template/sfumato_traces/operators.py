@@ -68,4 +68,5 @@ def ricker(frequency: float, interval: float) -> Tensor:
     t = torch.arange(-half, half + 1, dtype=torch.float64) * interval
     square = (math.pi * frequency * t) ** 2
     wavelet = (1 - 2 * square) * torch.exp(-square)
-    return wavelet / torch.linalg.vector_norm(wavelet)
+    unit: Tensor = wavelet / torch.linalg.vector_norm(wavelet)
+    return unit

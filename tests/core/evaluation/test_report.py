@@ -17,6 +17,7 @@ import torch
 from sfumato.evaluation.figures import LONGEST, grey, heat
 from sfumato.evaluation.report import Section, write_report
 from sfumato.evaluation.wordings import gauge, verdict
+from sfumato.inverse.registry import METHODS
 from sfumato.results import Result
 from sfumato.signals import Signal
 
@@ -96,6 +97,13 @@ def test_the_page_says_what_was_run_and_what_came_out(tmp_path: Path) -> None:
         "1.5 s", "photo.png",
     ):  # fmt: skip
         assert part in text
+
+
+def test_the_page_says_what_the_solver_is_and_costs(tmp_path: Path) -> None:
+    method = METHODS["mmps"]
+    text = html.unescape(page(example(3, 16, 16), tmp_path))
+    assert method.kind in text
+    assert f"{method.cost[1]} backward passes" in text
 
 
 def test_text_from_outside_is_escaped(tmp_path: Path) -> None:

@@ -16,7 +16,13 @@ from sfumato.networks import UNet
 from sfumato.priors import Prior
 from sfumato.processes import Gaussian
 
-OPTIONS = {"channels": 1, "widths": (8, 16), "blocks": (1, 1), "classes": 3, "variance": True}
+OPTIONS: dict[str, Any] = {
+    "channels": 1,
+    "widths": (8, 16),
+    "blocks": (1, 1),
+    "classes": 3,
+    "variance": True,
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def prior() -> Prior:
     network = UNet(**OPTIONS)
     with torch.no_grad():
         for p in network.parameters():  # a fresh one is zero in places, which hides errors
-            p += 0.02 * torch.randn(p.shape)
+            p.add_(0.02 * torch.randn(p.shape))
     denoiser = Preconditioned(network, Gaussian(), head="variance")
     return Prior(
         denoiser, Affine(0.5, 0.5), (1, None, None), "image", "unet", OPTIONS, {"name": "b"}

@@ -148,3 +148,22 @@ def test_a_folder_that_cannot_be_written_leaves_a_clear_error(
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UnwritableFileError, match="cannot write"):
         checkpoint.save(state, tmp_path / "file")
+
+
+@pytest.mark.parametrize("limit", [4_000, 40_000])
+def test_a_full_disk_leaves_the_checkpoint_before(
+    tmp_path: Path, prior: Prior, blobs: Any, limit: int
+) -> None:
+    resource = pytest.importorskip("resource")
+    state = train(prior, blobs)
+    good = checkpoint.save(state, tmp_path)
+    state.step += 1
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(UnwritableFileError, match="step-00000004"):
+            checkpoint.save(state, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [good]
+    train(prior, blobs, resume=tmp_path)

@@ -50,7 +50,7 @@ def test_the_loop_leaves_the_networks_mode_and_the_global_generator_alone(
 def test_frozen_weights_stay(prior: Prior, blobs: Any, weights: Any) -> None:
     before = weights(prior.network)
     prior.network.requires_grad_(False)
-    prior.network.last.requires_grad_()
+    prior.network.get_submodule("last").requires_grad_()
     steps(prior, blobs)
     moved = {
         name for name, value in weights(prior.network).items() if not value.equal(before[name])
@@ -123,7 +123,7 @@ def test_fp16_needs_a_gpu(prior: Prior, blobs: Any) -> None:
 
 def test_a_loss_that_explodes_stops_the_run(prior: Prior, blobs: Any) -> None:
     with torch.no_grad():
-        prior.network.last.weight.fill_(float("inf"))
+        prior.network.get_parameter("last.weight").fill_(float("inf"))
     with pytest.raises(InvalidOptionError, match="at step 0; lower lr"):
         steps(prior, blobs)
 

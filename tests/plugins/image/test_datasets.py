@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_smaller_scales_show_more_of_the_picture(tmp_path: Path) -> None:
     assert span.item() == pytest.approx(38, abs=1)
 
 
-def test_held_out_pictures_are_apart_and_stay_when_others_come(
+def test_held_out_pictures_are_apart_and_one_more_moves_at_most_one(
     folder_of_photographs: Path, photograph: Pixels
 ) -> None:
     def names(data: Pictures | None) -> set[str]:
@@ -132,7 +133,7 @@ def test_held_out_pictures_are_apart_and_stay_when_others_come(
     assert any(other != held for other in other_seeds)
     Image.fromarray(photograph).save(folder_of_photographs / "birds" / "later.png")
     again = Pictures(folder_of_photographs, size=16, validation=0.34)
-    assert len(names(again.validation()) & held) >= 1
+    assert len((names(again.validation()) - {"later.png"}) ^ held) <= 1
 
 
 def test_without_validation_there_is_none(folder_of_photographs: Path) -> None:
@@ -200,13 +201,17 @@ def test_the_cache_is_bounded_and_forgets_the_oldest(folder_of_photographs: Path
     assert list(data.cache.held) == newest
 
 
+def test_workers_get_the_set_without_its_cache(folder_of_photographs: Path) -> None:
+    data = Pictures(folder_of_photographs, size=16)
+    sent = pickle.dumps(data)
+    assert len(sent) < 48 * 64 * 3  # less than one decoded picture
+    assert torch.equal(pickle.loads(sent).item(1, seeded(3)), data.item(1, seeded(3)))
+
+
 def test_pictures_that_are_too_small_are_skipped(folder_of_photographs: Path) -> None:
     Image.new("RGB", (15, 40)).save(folder_of_photographs / "small.png")
     data = Pictures(folder_of_photographs, size=16, validation=0)
-    assert (
-        "15×40 pixels, less than the 16"
-        in dict((path.name, why) for path, why in data.skipped)["small.png"]
-    )
+    assert any("15×40 pixels, less than the 16" in why for _, why in data.skipped)
 
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
@@ -219,7 +224,7 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_of_damaged_pictures_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UnreadableFileError, match=r"none of its 1 pictures .* a.png: "):
+    with pytest.raises(UnreadableFileError, match=r"none of its 1 pictures .*a\.png: "):
         Pictures(tmp_path)
 
 

@@ -154,6 +154,30 @@ def test_without_subsampling_the_block_transform_is_orthonormal() -> None:
     assert torch.allclose(operator.adjoint(operator(x)), x, atol=1e-12)
 
 
+@pytest.mark.parametrize("spread", [1e-1, 1e-3, 1e-5])
+@pytest.mark.parametrize("local", [False, True])
+def test_the_regularised_inverse_converges_for_tables_of_any_range(
+    photograph: Pixels, spread: float, local: bool
+) -> None:
+    bound = DeJPEG(quality=20).bind(DeJPEG(quality=20).degrade(Signal(as_tensor(photograph))))
+    noise = bound.operator.likelihood.variance.double()
+    generator = torch.Generator().manual_seed(0)
+    relief = torch.rand(1, 3, 48, 64, generator=generator, dtype=torch.float64)
+    variance = spread * (0.1 + relief) if local else torch.tensor(spread).double()
+    y = bound.y.double()
+    u = bound.operator.solve(y, variance, noise, tolerance=1e-5, iterations=50)
+    again = bound.operator(variance * bound.operator.adjoint(u)) + noise * u
+    assert float((again - y).norm()) < 1e-4 * float(y.norm())
+
+
+def test_the_diagonal_is_that_of_the_matrix() -> None:
+    operator = BlockCosine(16, 16, MATRICES["ycbcr"], ((1, 1), (2, 2), (2, 2)))
+    y = torch.eye(16 * 16 + 2 * 64, dtype=torch.float64)
+    exact = operator.adjoint(y).square().sum(dim=(1, 2, 3))
+    found = operator.diagonal(torch.tensor(1.0, dtype=torch.float64), 1)[0]
+    assert torch.allclose(found, exact)
+
+
 def test_files_that_are_cut_off_are_refused(photograph: Pixels) -> None:
     for progressive, share in itertools.product((False, True), (0.2, 0.5, 0.8)):
         whole = encoded(odd(photograph), quality=80, progressive=progressive)

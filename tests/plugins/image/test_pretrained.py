@@ -1,4 +1,4 @@
-"""Priors from and to diffusers folders: the same networks on the same steps give the same pictures."""
+"""Priors from and to diffusers folders: same network, same steps, same picture."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from sfumato.samplers import DDIM, DDPM, run
 from sfumato_image.pretrained import from_diffusers, grid_from_timesteps, to_diffusers
 
 SIDE = 8
+UNet2DModel = diffusers.UNet2DModel  # imported here, not inside the first test
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def tiny(**config: Any) -> diffusers.UNet2DModel:
         "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
         "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
     }  # fmt: skip
-    return diffusers.UNet2DModel(**(settings | config)).eval()
+    return UNet2DModel(**(settings | config)).eval()
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class DAPS(Solver):
     """
 
     steps: int = 50
-    ode: int = 4
+    ode: int = 2
     langevin: int = 100
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ One independent set of particles per item; every item draws from its own stream.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
 from sfumato.errors import InvalidOptionError
-from sfumato.inverse.capabilities import require
+from sfumato.inverse.capabilities import data_spread, require
 from sfumato.inverse.conditioning import isotropic
 from sfumato.inverse.guides import PiGDM
 from sfumato.inverse.problems import Callback, Guide, Problem, Solver
@@ -65,7 +66,10 @@ class TwistedSMC(Solver):
     Args:
         particles: Particles per item, 2 or more. Cost grows with it, bias falls with it.
         guide: What proposes.
-        steps: Steps of the grid (uniform in log-SNR).
+        steps: Steps of the grid, uniform in log-SNR.
+        start: Noise-to-signal ratio to start at, in standard deviations of the data.
+        end: Last ratio before 0, in standard deviations of the data, or that of the measurement's
+            noise if it is smaller. Steps spent outside these bounds would decide nothing.
         threshold: Share of effective particles below which an item resamples.
     """
 
@@ -74,6 +78,8 @@ class TwistedSMC(Solver):
     particles: int = 16
     guide: Guide = field(default_factory=PiGDM)
     steps: int = 20
+    start: float = 20.0
+    end: float = 0.05
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -114,16 +120,17 @@ class TwistedSMC(Solver):
             [item for item in range(items) for _ in range(count)]
         )
         process = problem.denoiser.process
-        levels = process.levels(log_snr(process, self.steps))
+        levels = process.levels(self.grid(problem))
         blank = many.blank()
 
         def noise() -> Tensor:
             return streams.normal(blank.reshape(items, count, *blank.shape[1:])).flatten(0, 1)
 
         x = like(levels[0].sigma, blank) * noise()
-        log_w = blank.new_zeros(items, count, dtype=torch.float64).abs()
-        evidence, fewest = log_w.sum(dim=1), log_w.sum(dim=1) + count
-        pending = log_w  # ln p/q of the step that led here, less the twist it started from
+        pending = torch.zeros(items, count, dtype=torch.float64, device=blank.device)
+        log_w = pending - math.log(count)
+        evidence, fewest = pending.sum(dim=1), pending.sum(dim=1) + count
+        # pending: ln p/q of the step that led here, less the twist it started from
         for index, (t, s) in enumerate(itertools.pairwise(levels)):
             mean = self.guide(many, x, t).mean
             estimate = memory.latest
@@ -150,6 +157,16 @@ class TwistedSMC(Solver):
         log_w, evidence, fewest, _ = self.reweigh(log_w, evidence, fewest, None)
         return Particles(x.reshape(items, count, *x.shape[1:]), log_w, evidence, fewest)
 
+    def grid(self, problem: Problem) -> Tensor:
+        """Times from ``start`` to ``end``, within the process, then 0."""
+        process, spread = problem.denoiser.process, data_spread(problem.denoiser)
+        schedule = process.schedule
+        ends = torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64)
+        low, high = schedule.log_ratio(ends).exp().tolist()
+        end = min(self.end * spread, float(problem.noise.min().sqrt()))
+        start = min(max(self.start * spread, low), high)
+        return log_snr(process, self.steps, start=start, end=min(max(end, low), start))
+
     def twist(self, problem: Problem, estimate: Estimate, t: Level, count: int) -> Tensor:
         """ln l_t, ``[items, particles]``."""
         operator = problem.linear
@@ -173,7 +190,7 @@ class TwistedSMC(Solver):
         mass = log_w.logsumexp(dim=1)
         # the weights that came in sum to 1, so the sum that leaves is the mean new weight
         start = torch.isfinite(mass)
-        log_w = torch.where(start[:, None], log_w - mass[:, None], -torch.tensor(count).log())
+        log_w = torch.where(start[:, None], log_w - mass[:, None], -math.log(count))
         share = log_w.exp()
         effective = 1 / (share**2).sum(dim=1)
         order = torch.arange(count, device=log_w.device).expand(items, count)
@@ -183,7 +200,7 @@ class TwistedSMC(Solver):
             drawn = torch.searchsorted(ends / ends[:, -1:], place / count).clamp(max=count - 1)
             poor = (effective < self.threshold * count)[:, None]
             order = torch.where(poor, drawn, order)
-            log_w = torch.where(poor, -torch.tensor(count).log().to(log_w), log_w)
+            log_w = torch.where(poor, -math.log(count), log_w)
         flat = order + count * torch.arange(items, device=log_w.device)[:, None]
         return log_w, evidence + mass, torch.minimum(fewest, effective), flat.flatten()
 
