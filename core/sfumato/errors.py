@@ -36,9 +36,7 @@ class UnknownNameError(SfumatoError, KeyError):
         names = sorted(available)
         near = difflib.get_close_matches(str(name), names, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        super().__init__(
-            f"unknown {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}."
-        )
+        super().__init__(f"unknown {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}.")
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would quote it

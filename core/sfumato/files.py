@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sfumato.errors import OutputExistsError, UnwritableFileError
+from sfumato.errors import OutputExistsError, SfumatoError, UnwritableFileError
 
 __all__ = ["atomic_file", "atomic_folder", "check_folder"]
 
@@ -34,32 +34,35 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 
 @contextmanager
 def atomic_folder(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary sibling to fill, which becomes ``folder`` if the block succeeds.
+    """A temporary sibling of ``folder`` to fill; its entries move there if the block succeeds.
 
-    What stood there before (only with ``overwrite``) is removed after the new one is complete.
+    With ``overwrite``, entries of the same name are replaced and everything else in the folder
+    stays. If anything fails, all is as it was.
+
+    Raises:
+        OutputExistsError: If the folder is in use and ``overwrite`` is false.
+        UnwritableFileError: If it cannot be written.
     """
-    target = check_folder(folder, overwrite=overwrite)
+    target = check_folder(folder, overwrite=overwrite).absolute()
+    target = target.resolve() if target.exists() else target
     try:
-        target.absolute().parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.absolute().parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise UnwritableFileError(target, error.strerror or str(error)) from error
-    old = work.with_name(work.name + "-old")
     try:
-        work.chmod(0o755)  # mkdtemp makes it private
+        work.chmod(0o777 & ~current_umask())  # mkdtemp makes it private
         yield work
         if target.exists():
-            target.rename(old)
-        work.rename(target)
+            exchange(work, target)
+        else:
+            work.rename(target)
     except OSError as error:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        if isinstance(error, OutputExistsError | UnwritableFileError):
+        if isinstance(error, SfumatoError):
             raise
         raise UnwritableFileError(target, error.strerror or str(error)) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -82,3 +85,32 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the parent may not even be a folder
             work.unlink(missing_ok=True)
+
+
+def exchange(work: Path, target: Path) -> None:
+    """Moves every entry of ``work`` into ``target``; puts back what was there if one move fails."""
+    entries = sorted(work.iterdir())
+    old = work / ".replaced"
+    old.mkdir()
+    moved: list[Path] = []
+    kept: list[Path] = []
+    try:
+        for entry in entries:
+            place = target / entry.name
+            if place.exists() or place.is_symlink():
+                place.rename(old / entry.name)
+                kept.append(place)
+            entry.rename(place)
+            moved.append(place)
+    except BaseException:
+        for place in moved:
+            place.rename(work / place.name)
+        for place in kept:
+            (old / place.name).rename(place)
+        raise
+
+
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

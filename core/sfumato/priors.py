@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.resources
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,17 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sfumato import files, processes
 from sfumato.codecs import Affine
 from sfumato.denoisers import Denoiser, Preconditioned
 from sfumato.denoisers.adapters import Padded, Tiled
-from sfumato.errors import CheckpointError, ShapeError, UnknownNameError, UnsupportedError
+from sfumato.errors import CheckpointError, ShapeError, UnknownNameError
+from sfumato.prior_folders import find, plain, read_weights, stored_fields
 from sfumato.processes import Gaussian, Schedule
-from sfumato.registry import load_plugin, plugins
+from sfumato.registry import load_plugin
 
 __all__ = ["Prior"]
 
@@ -196,7 +195,9 @@ class Prior:
             digest.update(value.detach().cpu().float().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Prior:
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Prior:
         """A copy with the network elsewhere or in another precision."""
         network = copy.deepcopy(self.network).to(device=device, dtype=dtype)
         return self.with_network(network)
@@ -232,43 +233,15 @@ class Prior:
         return denoiser
 
 
-def find(source: str, plugin: str | None) -> Path:
-    """The folder that ``source`` names."""
-    if Path(source, "prior.json").is_file():
-        return Path(source)
-    candidates = {plugin: load_plugin(plugin)} if plugin else dict(plugins())
-    shipped = {name: ref for p in candidates.values() for name, ref in p.priors.items()}
-    if source in shipped:
-        package, _, inside = shipped[source].partition(":")
-        return Path(str(importlib.resources.files(package))) / inside
-    if Path(source).exists():
-        raise CheckpointError(
-            source, "there is no prior.json in it",
-            "expected a folder written by 'sfumato finetune' or Prior.save",
-        )  # fmt: skip
-    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        return download(source)
-    raise UnknownNameError("prior", source, shipped)
-
-
-def download(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=["prior.json", "prior.safetensors"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise CheckpointError(source, f"no such folder, and the hub says: {why}") from error
-
-
 def read(folder: Path) -> Prior:
     path = folder / "prior.json"
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         if description["format"] > FORMAT:
             raise CheckpointError(
-                folder, f"format {description['format']} is newer than this version", "update sfumato"
+                folder,
+                f"format {description['format']} is newer than this version",
+                "update sfumato",
             )
         return build(description, read_weights(folder / "prior.safetensors"))
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -278,15 +251,6 @@ def read(folder: Path) -> Prior:
         raise CheckpointError(folder, f"it is damaged ({why})") from error
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(path.parent, f"{path.name} is missing")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(path, f"it is damaged ({error})") from error
-
-
 def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
     options = description["options"]
     settings = dict(description["process"])
@@ -294,9 +258,14 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
     if name not in SCHEDULES:
         raise UnknownNameError("schedule", name, SCHEDULES)
     schedule: Schedule = getattr(processes, name)(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        **{
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in settings.items()
+        }
     )
-    network = load_plugin(description["plugin"]).part("backbones", description["backbone"])(**options)
+    network = load_plugin(description["plugin"]).part("backbones", description["backbone"])(
+        **options
+    )
     network.load_state_dict({key: as_float(value) for key, value in weights.items()})
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         raise ValueError("weights are not finite")
@@ -316,21 +285,3 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
 
 def as_float(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
-
-
-def stored_fields(schedule: Schedule) -> dict[str, Any]:
-    settings = asdict(schedule)  # type: ignore[call-overload]
-    if isinstance(schedule, processes.Table):
-        settings.pop("t_min")
-    return settings
-
-
-def plain(value: Any) -> Any:
-    """JSON values only: tuples become lists, mappings dictionaries."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    raise UnsupportedError("a prior's description", "JSON values", f"found {type(value).__name__}")

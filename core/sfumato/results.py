@@ -47,6 +47,7 @@ class Result:
         seconds: Wall time.
         record: What was run: solver, options, seed, versions, hashes, notes.
         trace: One row per step of the first batch: level and residual.
+        fitted: A(mean), to compare with the measurement; ``None`` where it was cut into parts.
         signal: The input, whose header the outputs take; ``None`` for tensors.
         rank: Axes of one x.
     """
@@ -62,6 +63,7 @@ class Result:
     seconds: float
     record: Mapping[str, Any] = field(default_factory=dict)
     trace: tuple[Mapping[str, float], ...] = ()
+    fitted: Tensor | None = None
     signal: Signal | None = None
     rank: int = 3
 
@@ -156,7 +158,11 @@ class Result:
                 "samples": self.samples, "measurement": self.measurement,
                 "chi2": self.chi2, "residual": self.residual,
             }  # fmt: skip
-            save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, target / "result.safetensors")
+            if self.fitted is not None:
+                tensors["fitted"] = self.fitted
+            save_file(
+                {k: v.contiguous().cpu() for k, v in tensors.items()}, target / "result.safetensors"
+            )
             facts = {**self.summary(), "trace": [dict(row) for row in self.trace]}
             text = json.dumps({**facts, "rank": self.rank}, indent=2, ensure_ascii=False)
             (target / "run.json").write_text(text + "\n", encoding="utf-8")
@@ -198,6 +204,7 @@ class Result:
                 seconds=facts.pop("seconds"),
                 rank=facts.pop("rank"),
                 trace=tuple(facts.pop("trace")),
+                fitted=tensors.get("fitted"),
                 record={k: v for k, v in facts.items() if k not in DERIVED},
             )
         except Exception as error:

@@ -9,9 +9,8 @@ from cyclopts import Parameter
 
 from sfumato.cli.answers import Answer
 from sfumato.cli.options import COMMON, SAVE, Common, Save
-from sfumato.cli.paths import staged
 from sfumato.errors import UnknownNameError
-from sfumato.files import check_folder
+from sfumato.files import atomic_folder, check_folder
 from sfumato.plugin import Plugin
 from sfumato.registry import load_plugin, plugins
 
@@ -33,7 +32,7 @@ def demo(
     run: Any = domain.resolve(domain.demo)
     folder = out or Path("sfumato-demo")
     check_folder(folder, overwrite=save.overwrite)
-    with staged(folder, overwrite=save.overwrite) as work:
+    with atomic_folder(folder, overwrite=save.overwrite) as work:
         inside = Path(run(work, seed=seed, progress=common.bar)).relative_to(work)
     report = folder / inside
     data = {"command": "demo", "plugin": domain.name, "out": folder, "report": report}

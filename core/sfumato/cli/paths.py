@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.errors import OutputExistsError, UnreadableFileError, UnwritableFileError
-from sfumato.files import check_folder
 
 if TYPE_CHECKING:
     from sfumato.plugin import Plugin
 
-__all__ = ["check_file", "expand", "staged", "subfolders"]
+__all__ = ["check_file", "expand", "subfolders"]
 
 
 def expand(plugin: Plugin, inputs: Sequence[str]) -> list[Path]:
@@ -93,61 +89,3 @@ def check_file(path: Path, *, overwrite: bool, plugin: Plugin | None = None) -> 
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise UnwritableFileError(path, f"'{parent}' is not a folder that can be written")
     return path
-
-
-@contextmanager
-def staged(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A temporary sibling of ``folder`` to fill; its entries move there if the block succeeds.
-
-    With ``overwrite``, entries of the same name are replaced and everything else in the folder
-    stays. If anything fails, all is as it was.
-
-    Raises:
-        OutputExistsError: If the folder is in use and ``overwrite`` is false.
-        UnwritableFileError: If it cannot be written.
-    """
-    target = check_folder(folder, overwrite=overwrite).absolute()
-    target = target.resolve() if target.exists() else target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise UnwritableFileError(folder, error.strerror or str(error)) from error
-    try:
-        work.chmod(0o777 & ~current_umask())  # mkdtemp makes it private
-        yield work
-        if target.exists():
-            exchange(work, target)
-        else:
-            work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def exchange(work: Path, target: Path) -> None:
-    """Moves every entry of ``work`` into ``target``; puts back what was there if one move fails."""
-    entries = sorted(work.iterdir())
-    old = work / ".replaced"
-    old.mkdir()
-    moved: list[Path] = []
-    kept: list[Path] = []
-    try:
-        for entry in entries:
-            place = target / entry.name
-            if place.exists() or place.is_symlink():
-                place.rename(old / entry.name)
-                kept.append(place)
-            entry.rename(place)
-            moved.append(place)
-    except BaseException:
-        for place in moved:
-            place.rename(work / place.name)
-        for place in kept:
-            (old / place.name).rename(place)
-        raise
-
-
-def current_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

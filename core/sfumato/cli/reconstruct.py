@@ -23,9 +23,9 @@ from sfumato.cli.options import (
     Save,
     literals,
 )
-from sfumato.cli.paths import expand, staged, subfolders
+from sfumato.cli.paths import expand, subfolders
 from sfumato.errors import InvalidOptionError, PluginError
-from sfumato.files import check_folder
+from sfumato.files import atomic_folder, check_folder
 from sfumato.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def baselines(
 
 def write(result: Result, folder: Path, others: dict[str, Tensor], *, overwrite: bool) -> None:
     """Puts a result, with those of baselines, into its folder."""
-    with staged(folder, overwrite=overwrite) as work:
+    with atomic_folder(folder, overwrite=overwrite) as work:
         result.save(work / "result")
         for entry in (work / "result").iterdir():
             entry.rename(work / entry.name)

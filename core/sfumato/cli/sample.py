@@ -20,10 +20,9 @@ from sfumato.cli.options import (
     PriorName,
     Save,
 )
-from sfumato.cli.paths import staged
 from sfumato.cli.reconstruct import load_prior
 from sfumato.errors import InvalidOptionError
-from sfumato.files import check_folder
+from sfumato.files import atomic_folder, check_folder
 from sfumato.records import run_record
 from sfumato.registry import load_plugin
 
@@ -126,7 +125,7 @@ def write(
         picture(name, Signal(x), show, alt=f"Sample {index} of the prior")
         for index, (name, x) in enumerate(zip(names, samples, strict=True))
     )
-    with staged(folder, overwrite=overwrite) as work:
+    with atomic_folder(folder, overwrite=overwrite) as work:
         for name, x in zip(names, samples, strict=True):
             plugin.write(Signal(x), work / name)
         text = json.dumps(record, indent=2, ensure_ascii=False)

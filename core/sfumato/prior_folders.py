@@ -1,0 +1,78 @@
+"""Where priors lie: shipped folders, folders of the user, repositories of a model hub."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sfumato.errors import CheckpointError, UnknownNameError, UnsupportedError
+from sfumato.processes import Schedule, Table
+from sfumato.registry import load_plugin, plugins
+
+__all__ = ["find", "plain", "read_weights", "stored_fields"]
+
+
+def find(source: str, plugin: str | None) -> Path:
+    """The folder that ``source`` names."""
+    if Path(source, "prior.json").is_file():
+        return Path(source)
+    candidates = {plugin: load_plugin(plugin)} if plugin else dict(plugins())
+    shipped = {name: ref for p in candidates.values() for name, ref in p.priors.items()}
+    if source in shipped:
+        package, _, inside = shipped[source].partition(":")
+        return Path(str(importlib.resources.files(package))) / inside
+    if Path(source).exists():
+        raise CheckpointError(
+            source, "there is no prior.json in it",
+            "expected a folder written by 'sfumato finetune' or Prior.save",
+        )  # fmt: skip
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return download(source)
+    raise UnknownNameError("prior", source, shipped)
+
+
+def download(source: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=["prior.json", "prior.safetensors"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise CheckpointError(source, f"no such folder, and the hub says: {why}") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file; raises ``CheckpointError`` if it is missing or damaged."""
+    if not path.is_file():
+        raise CheckpointError(path.parent, f"{path.name} is missing")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(path, f"it is damaged ({error})") from error
+
+
+def stored_fields(schedule: Schedule) -> dict[str, Any]:
+    """The arguments that make ``schedule`` again, as JSON values."""
+    settings = asdict(schedule)  # type: ignore[call-overload]
+    if isinstance(schedule, Table):
+        settings.pop("t_min")
+    return settings
+
+
+def plain(value: Any) -> Any:
+    """JSON values only: tuples become lists, mappings dictionaries."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    raise UnsupportedError("a prior's description", "JSON values", f"found {type(value).__name__}")

@@ -1,0 +1,258 @@
+"""Running a solver on a measurement: what lies between the verb ``reconstruct`` and a solver.
+
+A measurement is cut into pieces where an operator says so, each piece becomes a problem in model
+units, samples are drawn in batches from one stream each, and what comes out is put together and
+compared with the measurement in physical units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfumato.denoisers import Condition, Denoiser, Estimate
+from sfumato.errors import InvalidOptionError, NotFiniteError, ShapeError
+from sfumato.inverse import registry
+from sfumato.inverse.operators import Linear, Operator
+from sfumato.inverse.problems import Problem, Solver
+from sfumato.inverse.tasks import Bound, Task
+from sfumato.noise import Streams
+from sfumato.priors import Prior
+from sfumato.processes import Gaussian, Level
+from sfumato.results import chi2_band
+from sfumato.samplers import Step
+from sfumato.signals import Signal
+
+__all__ = [
+    "ELEMENTS",
+    "Counter",
+    "Piece",
+    "Prepared",
+    "assemble",
+    "bind",
+    "check_finite",
+    "expand_condition",
+    "fitted",
+    "null_share",
+    "prepare",
+    "residuals",
+    "solve",
+]
+
+ELEMENTS = 4 * 3 * 512 * 512
+"""Elements of one batch when no batch size is given; about 1 GB of activations in our UNet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """An operator and its measurement in physical units."""
+
+    operator: Operator
+    y: Tensor
+    key: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A piece as a problem in model units, with its solver."""
+
+    problem: Problem
+    solver: Solver
+    name: str
+    reason: str
+    key: tuple[int, ...]
+
+
+class Counter:
+    """Counts network evaluations and backward passes, per sample."""
+
+    def __init__(self) -> None:
+        self.forward = self.backward = 0.0
+        self.runs = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Counted(Denoiser):
+    """A denoiser that counts its calls, weighted by the share of one sample's batch."""
+
+    inner: Denoiser
+    counter: Counter
+
+    @property
+    def process(self) -> Gaussian:  # type: ignore[override]
+        return self.inner.process
+
+    def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
+        items = x_t.shape[0]
+        self.counter.forward += items
+        estimate = self.inner(x_t, t, condition)
+        if estimate.mean.requires_grad:
+
+            def count(_: Tensor) -> None:
+                self.counter.backward += items
+
+            estimate.mean.register_hook(count)
+        return estimate
+
+
+def bind(operator: Operator | Task, measurement: Tensor | Signal) -> Bound:
+    """An operator of either kind with its input."""
+    if isinstance(operator, Task):
+        if not isinstance(measurement, Signal):
+            raise ShapeError("the input", measurement.shape, "a Signal, as plugin.read returns")
+        check_finite("the input", measurement.data)
+        return operator.bind(measurement)
+    if isinstance(measurement, Signal):
+        return Bound(operator, measurement.data.unsqueeze(0), measurement)
+    return Bound(operator, measurement, Signal(measurement))
+
+
+def prepare(
+    prior: Prior,
+    piece: Piece,
+    solver: str | Solver,
+    steps: int | None,
+    options: Mapping[str, Any] | None,
+    budget: int | None,
+    condition: Condition,
+) -> Prepared:
+    """A piece as a problem in model units, with the solver that was asked for."""
+    shape = piece.operator.data_shape(tuple(piece.y.shape))
+    denoiser = prior.sized(shape[1:])
+    operator, y = prior.codec.to_model(piece.operator, piece.y)
+    problem = Problem(denoiser, operator, y, expand_condition(prior, condition, len(y)) or None)
+    given = dict(options or {})
+    if steps is not None:
+        given["steps"] = steps
+    if isinstance(solver, Solver):
+        return Prepared(problem, solver, type(solver).__name__, "chosen by the caller", piece.key)
+    if solver == "auto":
+        name, reason = registry.choose(operator, prior.denoiser, budget=budget)
+        return Prepared(problem, registry.make(name, **given), name, reason, piece.key)
+    registry.require(solver, operator, prior.denoiser)
+    made = registry.make(solver, **given)
+    return Prepared(problem, made, solver, "chosen by the caller", piece.key)
+
+
+def solve(
+    part: Prepared,
+    counter: Counter,
+    n: int,
+    seed: int,
+    first: int,
+    batch: int | None,
+    trace: list[dict[str, float]],
+    report: Callable[[float, Step], None],
+) -> Tensor:
+    """All samples of one piece in model units, ``[items · n, *x]``."""
+    items = part.problem.y.shape[0]
+    rows = [(item, j) for item in range(items) for j in range(n)]
+    size = batch or max(1, ELEMENTS // max(1, math.prod(part.problem.shape[1:])))
+    found = []
+    for low in range(0, len(rows), size):
+        chunk = rows[low : low + size]
+        streams = Streams(seed, [(first + item, j, *part.key) for item, j in chunk])
+        problem = part.problem.select([item for item, _ in chunk])
+        counted = replace(problem, denoiser=Counted(problem.denoiser, counter))
+
+        def callback(step: Step, low: int = low, count: int = len(chunk)) -> None:
+            if low == 0 and not part.key:
+                trace.append(row(step))
+            report((low + count * (step.index + 1) / step.count) / len(rows), step)
+
+        found.append(part.solver(counted, streams, callback=callback))
+        counter.runs += len(chunk)
+    return torch.cat(found)
+
+
+def row(step: Step) -> dict[str, float]:
+    level = step.level
+    ratio = float((level.sigma / level.alpha).max())
+    return {"step": step.index + 1, "noise_to_signal": ratio}
+
+
+def assemble(prior: Prior, bound: Bound, solved: list[Tensor], n: int) -> Tensor:
+    """Samples in physical units, ``[items, n, *x]``, on the CPU, with the parts put in place."""
+    decoded = [prior.codec.decode(x).cpu() for x in solved]
+    if not bound.parts:
+        samples = decoded[0].unflatten(0, (-1, n))
+    else:
+        assert bound.base is not None
+        samples = bound.base.expand(1, n, *bound.base.shape).clone()
+        for part, x in zip(bound.parts, decoded, strict=True):
+            window = samples[(slice(None), slice(None), *part.place)]
+            window[(slice(None), slice(None), *part.keep)] = x[(slice(None), *part.keep)]
+    for item in samples:
+        for j in range(n):
+            item[j] = bound.finish(item[j])
+    return samples
+
+
+def residuals(
+    pieces: list[Piece], prior: Prior, solved: list[Tensor], n: int
+) -> tuple[Tensor, Tensor, tuple[float, float]]:
+    """χ², root mean square residual, and the band of χ², over all pieces together."""
+    squares, plain, count = torch.zeros(()), torch.zeros(()), 0
+    exact = False
+    for piece, x in zip(pieces, solved, strict=True):
+        z = piece.operator(prior.codec.decode(x))
+        y = piece.y.repeat_interleave(n, dim=0)
+        likelihood = piece.operator.likelihood
+        variance = likelihood.variance
+        exact = exact or (variance is not None and bool((variance == 0).any()))
+        shape = (piece.y.shape[0], n)
+        squares = squares + total(likelihood.residual(y, z)).view(shape)
+        plain = plain + total(y - z).view(shape)
+        count += piece.operator.observed(piece.y)
+    chi2 = torch.full_like(squares, math.nan) if exact else squares / max(count, 1)
+    return chi2, (plain / max(count, 1)).sqrt(), chi2_band(count)
+
+
+def fitted(operator: Operator, samples: Tensor) -> Tensor:
+    """A(posterior mean) in physical units, on the CPU, shaped as the measurement is."""
+    with torch.no_grad():
+        z = operator(samples.mean(dim=1))
+    return z[0] if len(z) == 1 else z
+
+
+def total(values: Tensor) -> Tensor:
+    return values.abs().square().flatten(1).sum(dim=1, dtype=torch.float64).cpu()
+
+
+def null_share(problem: Problem, x: Tensor) -> float:
+    """‖x − A⁺A x‖²/‖x‖² of the first sample, in model units."""
+    operator = problem.operator
+    if not isinstance(operator, Linear):
+        return math.nan
+    one = x[:1]
+    hidden = one - operator.pinv(operator(one))
+    return float(total(hidden) / total(one).clamp(min=1e-30))
+
+
+def expand_condition(prior: Prior, condition: Condition, count: int) -> dict[str, Any]:
+    """Conditions as tensors with one row per item, checked."""
+    found = {}
+    for key, value in (condition or {}).items():
+        rows = torch.as_tensor(value, device=prior.device)
+        rows = rows.expand(count) if rows.ndim == 0 else rows
+        if len(rows) != count:
+            raise ShapeError(f"condition '{key}'", rows.shape, f"one value, or {count}")
+        if key == "label":
+            if not prior.classes:
+                raise InvalidOptionError("label", "this prior has no classes", "leave it out")
+            if bool(((rows < 0) | (rows >= prior.classes)).any()):
+                raise InvalidOptionError("label", f"{value}", f"use 0 to {prior.classes - 1}")
+        found[key] = rows
+    return found
+
+
+def check_finite(what: str, data: Tensor) -> None:
+    """Raises ``NotFiniteError`` if any value is NaN or infinite."""
+    bad = ~torch.isfinite(data)
+    if bool(bad.any()):
+        raise NotFiniteError(what, int(bad.sum()), data.numel())
