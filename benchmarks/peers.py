@@ -98,7 +98,8 @@ def azula_runs(known: Known) -> dict[str, Run]:
         "TDS": sampled(lambda e, _, **o: tds.TDSSampler(e, twist, **o)),
     }
     if isinstance(known, LinearGaussian):
-        full = FullCovariance(known.prior(Gaussian()).covariance.float())
+        powers, basis = torch.linalg.eigh(known.prior(Gaussian()).covariance)
+        full = FullCovariance(basis.float(), powers.float())
         runs["JFPS (true covariance, cg 8)"] = guided(
             lambda e, v: JFPSDenoiser(e, v, forward, noise, full, iterations=8)
         )

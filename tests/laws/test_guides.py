@@ -6,6 +6,7 @@ import functools
 
 import pytest
 import torch
+
 from sfumato.codecs import Affine
 from sfumato.denoisers import Denoiser, Estimate, GaussianPrior, tweedie
 from sfumato.errors import InvalidOptionError, UnsupportedError
@@ -141,7 +142,14 @@ def bias(guide, steps: int, sampler=None) -> tuple[float, float]:
 # measured once with 4000 samples; the limits leave 5 standard errors (1/√400) and no more
 @pytest.mark.parametrize(
     ("guide", "error"),
-    [(TMPD(), 0.35), (PiGDM(), 0.35), (DPS(), 0.45), (DiffPIR(), 0.6), (DDS(), 0.6), (DDNM(), 0.75)],
+    [
+        (TMPD(), 0.35),
+        (PiGDM(), 0.35),
+        (DPS(), 0.45),
+        (DiffPIR(), 0.6),
+        (DDS(), 0.6),
+        (DDNM(), 0.75),
+    ],
     ids=repr,
 )
 def test_other_guides_have_a_bounded_bias(guide, error: float) -> None:
@@ -163,7 +171,9 @@ def test_plain_ancestral_noise_is_too_narrow_where_calibrated_noise_is_not() -> 
     assert right == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize("guide", [MMPS(), Diagonal(), DiffPIR(), DDS(iterations=9), DDNM()], ids=repr)
+@pytest.mark.parametrize(
+    "guide", [MMPS(), Diagonal(), DiffPIR(), DDS(iterations=9), DDNM()], ids=repr
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_an_exact_measurement_is_met_exactly(guide, dtype) -> None:
     prior = chain(Gaussian(EDM()))
@@ -294,7 +304,7 @@ def test_the_mean_of_a_deferred_estimate_is_not_computed_for_a_draw() -> None:
 def test_what_cannot_apply_is_refused_before_any_compute(guide) -> None:
     operator = Pointwise(torch.exp, Poisson(1.0))
     prior = Forward(chain(Gaussian(EDM())))
-    with pytest.raises(UnsupportedError, match="Use one of: .*dps"):
+    with pytest.raises(UnsupportedError, match=r"Use one of: .*dps"):
         Guided(guide)(Problem(prior, operator, torch.ones(1, D)), Streams.count(0, 1))
     assert prior.calls == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from sfumato.errors import InvalidOptionError, NotFiniteError, ShapeError
 from sfumato.inverse.checks import check
 from sfumato.inverse.likelihoods import Gaussian, Poisson

@@ -7,6 +7,7 @@ An operator:
     noisy       noise of positive variance, or another likelihood with a finite gradient
     exact       Gaussian noise of variance 0 somewhere: y is to be met exactly there
     spectrum    a singular value decomposition in closed form
+    identity    y is x with noise of one strength
     mask        linear, and its pseudo-inverse's projection A⁺A keeps or drops single elements
 
 A denoiser:
@@ -18,6 +19,9 @@ A denoiser:
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+import torch
+from torch import Tensor
 
 from sfumato.denoisers import Denoiser, Exact
 from sfumato.denoisers.spread import WithVariance
@@ -33,6 +37,7 @@ MEANING = {
     "noisy": "noise of positive variance",
     "exact": "a measurement without noise",
     "spectrum": "an operator with a closed-form singular value decomposition",
+    "identity": "data with noise of one strength and no other damage",
     "mask": "an operator that keeps or drops single elements",
     "variance": "a denoiser that reports its variance",
     "covariance": "a denoiser that knows its covariance in closed form",
@@ -52,6 +57,8 @@ def capabilities(operator: Operator) -> frozenset[str]:
     if isinstance(operator.likelihood, Gaussian) and variance is not None:
         found.add("gaussian")
         found.add("noisy" if bool((variance > 0).all()) else "exact")
+        if getattr(operator, "is_identity", False) and variance.numel() == 1:
+            found.add("identity")
     else:
         found.add("noisy")
     return frozenset(found)
@@ -68,13 +75,23 @@ def abilities(denoiser: Denoiser) -> frozenset[str]:
     return frozenset(found)
 
 
-def data_spread(denoiser: Denoiser) -> float:
-    """Standard deviation of the prior's data in model units; 1 where the denoiser does not say."""
+def data_spread(denoiser: Denoiser, blank: Tensor | None = None) -> float:
+    """Standard deviation of the prior's data in model units.
+
+    What the denoiser says of itself; else, where it reports a variance, what that is for pure noise
+    (one evaluation on ``blank``, if it is given); else 1.
+    """
     for layer in layers(denoiser):
         spread = getattr(layer, "spread", None)
         if isinstance(spread, float | int):
             return float(spread)
-    return 1.0
+    if blank is None or "variance" not in abilities(denoiser):
+        return 1.0
+    process = denoiser.process
+    with torch.no_grad():
+        # one item, so that what the others hold cannot matter
+        variance = denoiser(blank[:1], process.level(process.schedule.t_max)).variance
+    return 1.0 if variance is None else float(variance.clamp(min=0).mean().sqrt())
 
 
 def lacking(needs: Iterable[str], operator: Operator, denoiser: Denoiser) -> list[str]:

@@ -50,7 +50,8 @@ class Method:
         cost: Network evaluations, backward passes, and products with A and A* per step.
         steps: Steps that it takes unless told otherwise.
         summary: One line.
-        sampler: For guides: ``"module:Class"`` of the sampler and its options.
+        sampler: For guides: the options of the sampler.
+        rule: For guides: the name of the sampler.
         options: Options that differ from the class's own.
     """
 
@@ -62,6 +63,7 @@ class Method:
     summary: str
     sampler: tuple[tuple[str, Any], ...] | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    rule: str = "ddpm"
 
     @property
     def evaluations(self) -> int:
@@ -74,6 +76,8 @@ ANCESTRAL = (("variance", "small"),)
 LG = ("linear", "gaussian")
 
 METHODS: dict[str, Method] = {
+    "denoising": Method("solvers.denoising:Denoising", EXACT, ("identity", "gaussian", "noisy", "variance"), (1, 0, 0), 15, "the prior's reverse process, started at the noise level of y"),
+    "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 10, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("end", 0.01),), "gibbs"),
     "diagonal": Method("guides.diagonal:Diagonal", MOMENTS, ("gaussian", "variance"), (1, 0, 10), 20, "moment matching with the denoiser's own variances; no backward pass", CALIBRATED),
     "mmps": Method("guides.moment:MMPS", MOMENTS, ("gaussian",), (1, 8, 8), 20, "moment matching with the Jacobian's covariance, and draws from it", CALIBRATED),
     "mmps-exact": Method("guides.moment:MMPS", MOMENTS, ("gaussian", "covariance"), (1, 8, 8), 5, "the same with converged solves at few levels; exact for Gaussian priors", CALIBRATED, (("iterations", 8), ("lanczos", 8))),
@@ -108,7 +112,7 @@ def make(name: str, **options: Any) -> Solver:
         check(name, given, known)
         solver: Solver = part(**given)
         return solver
-    guided, sampler = load("solvers.guided:Guided"), load_sampler()
+    guided, sampler = load("solvers.guided:Guided"), load_sampler(method.rule)
     parts = {
         kind: {entry.name for entry in fields(kind)} - {"guide"} for kind in (part, sampler, guided)
     }
@@ -173,6 +177,11 @@ def choose(operator: Operator, denoiser: Denoiser, *, budget: int | None = None)
 
 PREFERENCES = (
     ("mmps-exact", "the prior knows its covariance, so moment matching costs no backward pass"),
+    (
+        "denoising",
+        "y is a state of the prior's own process; nothing is approximated but the network",
+    ),
+    ("proximal", "the prior reports its variance; calibrated draws, no backward pass"),
     ("diagonal", "the prior reports its variance; calibrated, without a backward pass"),
     ("mmps", "linear A and Gaussian noise; keeps the correlations that the prior knows"),
     ("pigdm", "the best with one backward pass per step"),
@@ -254,8 +263,8 @@ def load(reference: str) -> Any:
     return getattr(importlib.import_module(f"sfumato.inverse.{module}"), name)
 
 
-def load_sampler() -> Any:
-    return importlib.import_module("sfumato.samplers").DDPM
+def load_sampler(rule: str) -> Any:
+    return importlib.import_module("sfumato.samplers").SAMPLERS[rule]
 
 
 def check(name: str, given: Mapping[str, Any], known: set[str]) -> None:

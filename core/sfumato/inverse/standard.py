@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -78,6 +79,7 @@ class Identity(Selection):
     """
 
     likelihood: Likelihood = field(default_factory=Gaussian)
+    is_identity: ClassVar[bool] = True
 
     def __call__(self, x: Tensor) -> Tensor:
         return x

@@ -5,6 +5,7 @@ from sfumato.samplers.churn import Churn
 from sfumato.samplers.ddim import DDIM, DDPM
 from sfumato.samplers.dpm_solver import DPMSolver
 from sfumato.samplers.euler import Euler
+from sfumato.samplers.gibbs import Gibbs
 from sfumato.samplers.heun import Heun
 from sfumato.samplers.predictor_corrector import PredictorCorrector
 from sfumato.samplers.sde import EulerMaruyama
@@ -18,6 +19,7 @@ __all__ = [
     "Denoise",
     "Euler",
     "EulerMaruyama",
+    "Gibbs",
     "Heun",
     "PredictorCorrector",
     "Sampler",
@@ -32,6 +34,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "dpm-solver": DPMSolver,
     "euler": Euler,
     "euler-maruyama": EulerMaruyama,
+    "gibbs": Gibbs,
     "heun": Heun,
     "predictor-corrector": PredictorCorrector,
 }

@@ -42,7 +42,6 @@ class SplitGibbs(Solver):
         inner: Steps of the prior's sampler in each draw of x.
         rho_max: First ρ, in standard deviations of the data.
         rho_min: Last ρ, in standard deviations of the data; sets the bias that stays.
-        decay: Factor from one ρ to the next until ``rho_min`` is reached.
         langevin: Langevin steps of each draw of z, where it has no closed form.
         sampler: Rule for one step of the prior.
     """
@@ -51,16 +50,15 @@ class SplitGibbs(Solver):
     inner: int = 5
     rho_max: float = 10.0
     rho_min: float = 0.1
-    decay: float = 0.9
     langevin: int = 100
     sampler: Sampler = field(default_factory=DDPM)
 
     def __post_init__(self) -> None:
-        if not (0 < self.rho_min <= self.rho_max and 0 < self.decay <= 1):
+        if not 0 < self.rho_min <= self.rho_max:
             raise InvalidOptionError(
                 "SplitGibbs",
-                f"rho_min={self.rho_min}, rho_max={self.rho_max}, decay={self.decay}",
-                "use 0 < rho_min <= rho_max and a decay above 0, up to 1",
+                f"rho_min={self.rho_min}, rho_max={self.rho_max}",
+                "use 0 < rho_min <= rho_max",
             )
         if min(self.steps, self.inner, self.langevin) < 1:
             raise InvalidOptionError(
@@ -74,7 +72,7 @@ class SplitGibbs(Solver):
     ) -> Tensor:
         if not isinstance(problem.operator, Linear):
             require("SplitGibbs", {"noisy"}, problem.operator, problem.denoiser)
-        process, spread = problem.denoiser.process, data_spread(problem.denoiser)
+        process, spread = problem.denoiser.process, data_spread(problem.denoiser, problem.blank())
         blank = problem.blank()
 
         def denoise(x_t: Tensor, t: object) -> Estimate:
@@ -83,7 +81,9 @@ class SplitGibbs(Solver):
         with torch.no_grad():
             x = blank
             for index in range(self.steps):
-                rho = spread * max(self.rho_max * self.decay**index, self.rho_min)
+                # geometric in the first three quarters, then at its end
+                part = min(1.0, index / max(1.0, 0.75 * (self.steps - 1)))
+                rho = spread * self.rho_max * (self.rho_min / self.rho_max) ** part
                 variance = torch.tensor(rho**2, dtype=torch.float64)
                 z = inner_draw(problem, x, variance, streams, iterations=self.langevin)
                 levels = process.levels(log_snr(process, self.inner, start=rho))

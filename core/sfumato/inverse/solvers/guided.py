@@ -26,6 +26,7 @@ class Guided(Solver):
         steps: Steps of the grid.
         grid: Name of the grid: ``"log-snr"``, ``"karras"`` or ``"uniform"``.
         start: Noise-to-signal ratio to start at; the process's largest if not given.
+        end: Smallest ratio other than 0; the process's smallest if not given.
     """
 
     guide: Guide
@@ -33,6 +34,7 @@ class Guided(Solver):
     steps: int = 20
     grid: str = "log-snr"
     start: float | None = None
+    end: float | None = None
 
     def __call__(
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None
@@ -42,7 +44,7 @@ class Guided(Solver):
         name = type(self.guide).__name__
         require(name, self.guide.needs, problem.operator, problem.denoiser)
         process = problem.denoiser.process
-        grid = GRIDS[self.grid](process, self.steps, start=self.start)
+        grid = GRIDS[self.grid](process, self.steps, start=self.start, end=self.end)
         x = process.start(problem.blank(), process.level(grid[0]), streams)
         posterior = problem.posterior(self.guide)
         return run(self.sampler, posterior, x, grid, streams, callback=callback)

@@ -51,7 +51,7 @@ class REDdiff(Solver):
     def __call__(
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None
     ) -> Tensor:
-        spread = data_spread(problem.denoiser)
+        spread = data_spread(problem.denoiser, problem.blank())
         operator = problem.operator
         adam = Adam(problem.blank(), self.rate * spread)
 

@@ -159,7 +159,7 @@ class TwistedSMC(Solver):
 
     def grid(self, problem: Problem) -> Tensor:
         """Times from ``start`` to ``end``, within the process, then 0."""
-        process, spread = problem.denoiser.process, data_spread(problem.denoiser)
+        process, spread = problem.denoiser.process, data_spread(problem.denoiser, problem.blank())
         schedule = process.schedule
         ends = torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64)
         low, high = schedule.log_ratio(ends).exp().tolist()

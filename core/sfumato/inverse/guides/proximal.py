@@ -1,0 +1,67 @@
+"""Proximal guidance with calibrated draws: a wide gain for the mean, the network's own spread.
+
+A linear measurement with noise Σ moves the denoised signal by
+
+    μ = x̂ + r² A* (r² A A* + Σ)⁻¹ (y − A x̂),        r² = ρ²v/(ρ² + v),   ρ = σ/α,
+
+with v the variance of the data. r² is the variance of x₀ given x_t along directions on which the
+prior says nothing, and that is where the measurement should be believed; what it puts into
+directions that the prior forbids, the next evaluation of the network takes out again. (The learned
+variance of each element, an average over both kinds of directions, is too small a gain.) The
+*spread* of x₀ given x_t and y, on the other hand, is the learned one, conditioned on y with the
+same gain K = r² A* (r² A A* + Σ)⁻¹:
+
+    x₀ = x' + K (y + n − A x'),        x' ~ N(x̂, diag var),   n ~ N(0, Σ).
+
+The mean is DiffPIR's data step (Zhu et al., 2023) with ΠGDM's variance (Song et al., 2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from sfumato.denoisers import Estimate
+from sfumato.inverse.capabilities import data_spread
+from sfumato.inverse.conditioning import isotropic
+from sfumato.inverse.problems import Deferred, Guide, Problem
+from sfumato.noise import Streams
+from sfumato.processes import Level
+
+__all__ = ["Proximal"]
+
+
+@dataclass(frozen=True)
+class Proximal(Guide):
+    """Proximal guidance with calibrated draws.
+
+    Args:
+        iterations: Largest number of products with A and A* where no closed form is known.
+        tolerance: Relative residual at which an item stops earlier.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"linear", "gaussian", "variance"})
+
+    iterations: int = 30
+    tolerance: float = 1e-4
+
+    def __call__(self, problem: Problem, x_t: Tensor, t: Level) -> Estimate:
+        estimate = problem.denoiser(x_t, t, problem.condition)
+        operator, x_hat, spread = problem.linear, estimate.mean, estimate.variance
+        assert spread is not None
+        gain = isotropic(problem, estimate, t, data_spread(problem.denoiser))
+
+        def update(centre: Tensor, noise: Tensor | float) -> Tensor:
+            residual = problem.residual(operator(centre) - noise)
+            weights = operator.solve(
+                residual, gain, problem.noise, tolerance=self.tolerance, iterations=self.iterations
+            )
+            return centre + gain * operator.adjoint(weights)
+
+        def draw(streams: Streams) -> Tensor:
+            centre = x_hat + spread.clamp(min=0).sqrt() * streams.normal(x_hat)
+            return update(centre, problem.noise.sqrt() * streams.normal(problem.y))
+
+        return Deferred(lambda: update(x_hat, 0.0), draw)
