@@ -24,15 +24,59 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 REGION = re.compile(r"(<!-- begin:([\w.-]+) -->\n)(.*?)(<!-- end:\2 -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class View:
+    """Some columns and rows of a result, in an order of its own.
+
+    Args:
+        source: Name of the result.
+        columns: Keys to show; empty for all.
+        problems: What the problem's name begins with.
+        knows: What the denoiser may reveal; empty for all.
+        order: Key to sort by; rows without it come last.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    problems: str
+    knows: tuple[str, ...] = ()
+    order: str = ""
+
+    def of(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """The result that this view shows."""
+        rows = [
+            row
+            for row in result["rows"]
+            if row["problem"].startswith(self.problems)
+            and (not self.knows or row["prior"] in self.knows)
+        ]
+        if self.order:
+            rows.sort(key=lambda row: math.inf if (v := row.get(self.order)) is None else v)
+        keys = self.columns or tuple(result["columns"])
+        return {**result, "columns": {key: result["columns"][key] for key in keys}, "rows": rows}
+
+
+GAUSSIAN = ("library", "solver", "settings", "dmu", "spread", "W2", "cov90", "NFE", "VJP")
+MIXTURE = ("library", "solver", "settings", "prior", "TV", "SW2", "floor", "cov90", "NFE", "VJP")
+VIEWS = {
+    "truth-short": View("truth", GAUSSIAN, "Gaussian, inpaint", ("", "mean"), "W2"),
+    "truth-gaussian": View("truth", ("problem", *GAUSSIAN[:3], "prior", *GAUSSIAN[3:]), "Gaussian"),
+    "truth-mixture": View("truth", ("problem", *MIXTURE), "mixture"),
+}
+"""Regions that show part of a result."""
 
 
 def documents() -> list[Path]:
@@ -49,10 +93,12 @@ def region(name: str) -> str:
     """The content of one region, with its last line break."""
     if name in LIVE:
         return LIVE[name]()
-    path = RESULTS / f"{name}.json"
+    view = VIEWS.get(name)
+    path = RESULTS / f"{name if view is None else view.source}.json"
     if not path.is_file():
-        return f"*Not measured yet: `benchmarks/results/{name}.json` is missing.*\n"
-    return from_result(json.loads(path.read_text(encoding="utf-8")))
+        return f"*Not measured yet: `benchmarks/results/{path.name}` is missing.*\n"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return from_result(result if view is None else view.of(result))
 
 
 def from_result(result: Mapping[str, Any]) -> str:

@@ -39,8 +39,8 @@ class Affine:
     def __post_init__(self) -> None:
         for name in ("shift", "scale"):
             value = getattr(self, name)
-            if isinstance(value, Sequence):
-                object.__setattr__(self, name, tuple(float(v) for v in value))
+            many = isinstance(value, Sequence)
+            object.__setattr__(self, name, tuple(map(float, value)) if many else float(value))
         scale = torch.as_tensor(self.scale)
         if not bool((scale != 0).all() and torch.isfinite(scale).all()):
             raise InvalidOptionError("codec", f"scale={self.scale}", "use finite numbers, not 0")
@@ -55,7 +55,8 @@ class Affine:
 
     def spread(self, std: Tensor) -> Tensor:
         """A standard deviation in model units, in physical units."""
-        return column(self.scale, std).abs() * std
+        scale = column(self.scale, std)
+        return (scale.abs() if isinstance(scale, Tensor) else abs(scale)) * std
 
     def to_model(self, operator: Operator, y: Tensor) -> tuple[Operator, Tensor]:
         """The same measurement as a problem in model units.
@@ -68,13 +69,14 @@ class Affine:
             offset = operator(blank + column(self.shift, blank))
             likelihood = operator.likelihood
             if isinstance(likelihood, Gaussian):
-                if isinstance(self.scale, float):
-                    moved = operator.with_likelihood(likelihood.rescaled(abs(self.scale)))
-                    return moved, (y - offset) / self.scale
-                return Scaled(operator, column(self.scale, blank)[0], likelihood), y - offset
+                scale = column(self.scale, blank)
+                if isinstance(scale, Tensor):
+                    return Scaled(operator, scale[0], likelihood), y - offset
+                moved = operator.with_likelihood(likelihood.rescaled(abs(scale)))
+                return moved, (y - offset) / scale
             if isinstance(self.scale, float):
-                moved = AffineLikelihood(likelihood, self.scale, offset, keep_y=True)
-                return operator.with_likelihood(moved), y
+                other = AffineLikelihood(likelihood, self.scale, offset, keep_y=True)
+                return operator.with_likelihood(other), y
         return Chained(operator, Decoded(self)), y
 
 
@@ -94,4 +96,5 @@ def column(value: float | tuple[float, ...], x: Tensor) -> Tensor | float:
     if not isinstance(value, tuple):
         return value
     real = x.real.dtype if x.is_complex() else x.dtype
-    return torch.tensor(value, dtype=real, device=x.device).reshape(-1, *(1,) * (x.ndim - 2))
+    numbers = torch.tensor(value, dtype=real, device=x.device)
+    return numbers.reshape(1, -1, *(1,) * (x.ndim - 2))

@@ -54,14 +54,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(path.parent, f"{path.name} is missing")
     try:
-        return load_file(path)
+        weights: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(path, f"it is damaged ({error})") from error
+    return weights
 
 
 def stored_fields(schedule: Schedule) -> dict[str, Any]:
     """The arguments that make ``schedule`` again, as JSON values."""
-    settings = asdict(schedule)  # type: ignore[call-overload]
+    settings: dict[str, Any] = asdict(schedule)  # type: ignore[call-overload]
     if isinstance(schedule, Table):
         settings.pop("t_min")
     return settings

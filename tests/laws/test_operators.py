@@ -8,7 +8,8 @@ import torch
 from sfumato.errors import InvalidOptionError, NotFiniteError, ShapeError
 from sfumato.inverse.checks import check
 from sfumato.inverse.likelihoods import Gaussian, Poisson
-from sfumato.inverse.operators import FromFunction, Linear, Scaled, Stacked
+from sfumato.inverse.operators import FromFunction, Linear, Scaled
+from sfumato.inverse.stacking import Stacked
 from sfumato.inverse.standard import (
     Clip,
     Convolve,

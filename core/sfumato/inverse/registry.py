@@ -167,27 +167,43 @@ def choose(operator: Operator, denoiser: Denoiser, *, budget: int | None = None)
         denoiser: The prior.
         budget: Network evaluations and backward passes that a sample may cost.
     """
+    from sfumato.inverse.capabilities import lacking
+
     able = applicable(operator, denoiser)
-    for name, reason in PREFERENCES:
-        if name in able and (budget is None or METHODS[name].evaluations <= budget):
+    for name, besides, reason in PREFERENCES:
+        affordable = budget is None or METHODS[name].evaluations <= budget
+        if name in able and affordable and not lacking(besides, operator, denoiser):
             return name, reason
     cheapest = min(able, key=lambda name: METHODS[name].evaluations)
     return cheapest, f"the cheapest that applies; a budget of {budget} allows none of the others"
 
 
-PREFERENCES = (
-    ("mmps-exact", "the prior knows its covariance, so moment matching costs no backward pass"),
+# name, what it needs besides to be preferred, and why it is
+PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    (
+        "mmps-exact",
+        ("linear",),
+        "the prior knows its covariance, so moment matching costs no backward pass",
+    ),
     (
         "denoising",
         "y is a state of the prior's own process; nothing is approximated but the network",
     ),
-    ("proximal", "the prior reports its variance; calibrated draws, no backward pass"),
-    ("diagonal", "the prior reports its variance; calibrated, without a backward pass"),
-    ("mmps", "linear A and Gaussian noise; keeps the correlations that the prior knows"),
-    ("pigdm", "the best with one backward pass per step"),
-    ("daps", "takes any operator and any noise"),
-    ("dps", "any operator and any noise, one backward pass per step"),
-    ("diffpir", "no backward pass"),
+    ("proximal", (), "the prior reports its variance; calibrated draws, no backward pass"),
+    (
+        "diagonal",
+        ("linear",),
+        "the prior reports its variance; calibrated, without a backward pass",
+    ),
+    (
+        "mmps",
+        ("linear",),
+        "linear A and Gaussian noise; keeps the correlations that the prior knows",
+    ),
+    ("pigdm", (), "the best with one backward pass per step"),
+    ("daps", (), "takes any operator and any noise"),
+    ("dps", (), "any operator and any noise, one backward pass per step"),
+    ("diffpir", (), "no backward pass"),
 )
 
 

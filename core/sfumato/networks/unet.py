@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -94,8 +95,10 @@ class UNet(nn.Module):
         self.ups = nn.ModuleList(transposed(b, a, 2, stride=2) for a, b in steps)
         self.decoders = nn.ModuleList(stack(i) for i in range(len(steps)))
         self.last = conv(widths[0], folded * (1 + variance), 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    frequencies: Tensor
 
     def forward(
         self,
@@ -121,7 +124,7 @@ class UNet(nn.Module):
         h = self.first(fold(x, self.fold))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
-            for block in encoder:
+            for block in cast(nn.ModuleList, encoder):
                 h = block(h, code)
             skips.append(h)
             h = down(h)
@@ -129,7 +132,7 @@ class UNet(nn.Module):
             h = block(h, code)
         for decoder, up in zip(reversed(self.decoders), reversed(self.ups), strict=True):
             h = up(h) + skips.pop()
-            for block in decoder:
+            for block in cast(nn.ModuleList, decoder):
                 h = block(h, code)
         return unfold(self.last(h), self.fold)
 
@@ -143,16 +146,16 @@ class Block(nn.Module):
         self.first = conv(width, width, 3, padding=1)
         self.modulate = nn.Linear(embedding, 2 * width)
         self.second = conv(width, width, 3, padding=1)
-        for layer in (self.modulate, self.second):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in (*self.modulate.parameters(), *self.second.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor, code: Tensor) -> Tensor:
         gamma, beta = self.modulate(code).unflatten(1, (2, -1)).unbind(1)
         shape = gamma.shape + (1,) * (h.ndim - 2)
         normed = h * torch.rsqrt(h.square().mean(dim=1, keepdim=True) + 1e-6)
         inner = self.first(normed) * (1 + gamma.view(shape)) + beta.view(shape)
-        return h + self.second(functional.silu(inner))
+        change: Tensor = self.second(functional.silu(inner))
+        return h + change
 
 
 def fold(x: Tensor, side: int) -> Tensor:

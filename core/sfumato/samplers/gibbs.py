@@ -41,7 +41,7 @@ class Gibbs(Sampler):
             raise InvalidOptionError("Gibbs", f"rounds={self.rounds}", "use 1 or more")
 
     @property
-    def evaluations(self) -> int:  # type: ignore[override]
+    def evaluations(self) -> int:
         """Denoiser calls per step."""
         return self.rounds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import warnings
 
@@ -91,7 +92,7 @@ def test_an_itinerary_walks_every_stretch_as_often_as_asked() -> None:
     assert itinerary(3, 1, 1) == [0, 1, 2, 3]
     assert itinerary(3, 2, 1) == [0, 1, 2, 3]
     steps = itinerary(10, 3, 4)
-    assert sum(b > a for a, b in zip(steps, steps[1:], strict=False)) == 40
+    assert sum(b > a for a, b in itertools.pairwise(steps)) == 40
 
 
 @pytest.mark.parametrize("likelihood", [Laplace(0.3), Poisson(30.0)], ids=repr)
