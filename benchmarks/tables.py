@@ -47,6 +47,7 @@ class View:
         problems: What the problem's name begins with.
         knows: What the denoiser may reveal; empty for all.
         order: Key to sort by; rows without it come last.
+        has: Key that a row must have a value for.
     """
 
     source: str
@@ -54,6 +55,7 @@ class View:
     problems: str
     knows: tuple[str, ...] = ()
     order: str = ""
+    has: str = ""
 
     def of(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """The result that this view shows."""
@@ -62,6 +64,7 @@ class View:
             for row in result["rows"]
             if row["problem"].startswith(self.problems)
             and (not self.knows or row["prior"] in self.knows)
+            and (not self.has or row.get(self.has) is not None)
         ]
         if self.order:
             rows.sort(key=lambda row: math.inf if (v := row.get(self.order)) is None else v)
@@ -71,7 +74,14 @@ class View:
 
 GAUSSIAN = ("library", "solver", "settings", "dmu", "spread", "W2", "cov90", "NFE", "VJP")
 MIXTURE = ("library", "solver", "settings", "prior", "TV", "SW2", "floor", "cov90", "NFE", "VJP")
+QUALITY = (
+    "problem", "set", "images", "library", "solver", "settings", "psnr", "psnr1", "gain", "ssim",
+    "ssim1", "nfe", "cpu",
+)  # fmt: skip
+SPREAD = ("problem", "set", "images", "library", "solver", "settings", "cov90", "corr", "chi2")
 VIEWS = {
+    "restoration": View("restoration", QUALITY, ""),
+    "uncertainty": View("restoration", SPREAD, "", has="cov90"),
     "truth-short": View("truth", GAUSSIAN, "Gaussian, inpaint", ("", "mean"), "W2"),
     "truth-gaussian": View("truth", ("problem", *GAUSSIAN[:3], "prior", *GAUSSIAN[3:]), "Gaussian"),
     "truth-mixture": View("truth", ("problem", *MIXTURE), "mixture"),

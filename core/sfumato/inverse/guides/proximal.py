@@ -45,7 +45,6 @@ class Proximal(Guide):
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "gaussian", "variance"})
 
     iterations: int = 30
-    inflation: float = 1.0
     tolerance: float = 1e-4
 
     def __call__(self, problem: Problem, x_t: Tensor, t: Level) -> Estimate:
@@ -62,7 +61,7 @@ class Proximal(Guide):
             return centre + gain * operator.adjoint(weights)
 
         def draw(streams: Streams) -> Tensor:
-            centre = x_hat + (self.inflation * spread.clamp(min=0)).sqrt() * streams.normal(x_hat)
+            centre = x_hat + spread.clamp(min=0).sqrt() * streams.normal(x_hat)
             return update(centre, problem.noise.sqrt() * streams.normal(problem.y))
 
         return Deferred(lambda: update(x_hat, 0.0), draw)
