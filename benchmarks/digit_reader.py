@@ -68,7 +68,7 @@ def train(x: Tensor, label: Tensor, *, epochs: int, batch: int = 64) -> nn.Modul
             for rows in torch.split(torch.randperm(len(x)), batch):
                 loss = functional.cross_entropy(net(shifted(x[rows])), label[rows])
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimiser.step()
                 cycle.step()
     return net.eval()

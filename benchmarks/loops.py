@@ -96,9 +96,7 @@ def our_loops(
         yield f"inpainting, {name}", posterior_loop(solver, denoiser(True), shape, steps)
 
 
-def prior_loop(
-    sampler: Sampler, denoiser: Denoiser, shape: tuple[int, ...], steps: int
-) -> Loop:
+def prior_loop(sampler: Sampler, denoiser: Denoiser, shape: tuple[int, ...], steps: int) -> Loop:
     def loop() -> Tensor:
         process, streams = denoiser.process, Streams.count(0, shape[0])
         grid = log_snr(process, steps)
@@ -108,9 +106,7 @@ def prior_loop(
     return loop
 
 
-def posterior_loop(
-    solver: str, denoiser: Denoiser, shape: tuple[int, ...], steps: int
-) -> Loop:
+def posterior_loop(solver: str, denoiser: Denoiser, shape: tuple[int, ...], steps: int) -> Loop:
     def loop() -> Tensor:
         kept = half(shape)
         operator = Mask(kept, likelihood=GaussianNoise(SIGMA))

@@ -19,6 +19,7 @@ import math
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from photographs import Photograph, centre, folder_of, load
 from sfumato.noise import Streams
 from sfumato_image.metrics import psnr
 
+RESULTS = Path(__file__).parent / "results" / "priors.json"
 COLUMNS = {
     "prior": "Prior", "measure": "Measured", "value": "Value", "unit": "", "items": "Items",
     "cpu": "CPU seconds per item",
@@ -80,8 +82,11 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/priors.json")
+    parser.add_argument("--out", type=Path, help=f"{RESULTS.name} of results/ if not given")
     options = parser.parse_args(arguments)
+    if options.out is None:
+        smoke = Path(tempfile.gettempdir()) / RESULTS.name
+        options.out = smoke if options.smoke else RESULTS
     if options.smoke:
         options.samples, options.steps, options.epochs = 10, 2, 1
     return options

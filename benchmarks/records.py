@@ -1,8 +1,8 @@
 """Rows of ``restoration.py``: kept in its result file as they come, and summed up for the tables.
 
 A row belongs to a task, a picture, a method, a prior (its hash), a number of samples and a size;
-where all are the same it is not measured twice. Numbers of classical methods do not depend on the
-prior and survive a change of it.
+where all are the same it is not measured twice. Rows of classical methods hold for every prior. Rows
+of other circumstances stay in the file, but the tables are of the last run's.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ class Records:
         self.path, self.command, self.n, self.size = path, command, n, size
         self.prior = prior
         found = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else []
-        self.runs: dict[tuple[Any, ...], Row] = {
-            identity(row): row
-            for row in found
-            if row["size"] == size
-            and (row["method"] in CLASSICAL or (row["prior"] == prior and row["n"] == n))
-        }
+        self.runs = {identity(row): row for row in found if self.current(row)}
+        self.others = [row for row in found if not self.current(row)]
+
+    def current(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row was measured under the same circumstances."""
+        same = row["prior"] == self.prior and row["n"] == self.n
+        return row["size"] == self.size and (same or row["method"] in CLASSICAL)
 
     def has(self, key: Mapping[str, str]) -> bool:
         """Whether this was measured."""
@@ -96,7 +97,7 @@ class Records:
             "diffusers has no method for the other tasks that takes one. CPU seconds are for all "
             "samples of a picture. Coverage and correlation leave out known pixels.",
             "rows": summed(runs),
-            "runs": runs,
+            "runs": runs + self.others,
         }
 
 

@@ -17,6 +17,7 @@ import contextlib
 import importlib
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterable
@@ -86,8 +87,11 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--again", action="store_true", help="repeat what has been done")
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, help=f"{RESULTS.name} of results/ if not given")
     options = parser.parse_args(arguments)
+    if options.out is None:
+        smoke = Path(tempfile.gettempdir()) / RESULTS.name
+        options.out = smoke if options.smoke else RESULTS
     if options.smoke:
         options.images, options.size, options.n, options.steps = ["chelsea"], 32, 2, 2
     if "all" in options.tasks:

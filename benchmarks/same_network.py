@@ -6,7 +6,8 @@ diffusers has one restoration method for unconditional networks in pixel space, 
 scheduler, for masks; its other pipelines for these tasks have networks of their own.
 
 Settings are the libraries' unless the name says otherwise. DiffPIR and DPIR divide by the noise's
-standard deviation; where there is none they are given 0.001, as their authors do.
+standard deviation; where there is none they are given 0.001, as their authors do. DPIR starts from
+A*y, for masks from the biharmonic filling.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sfumato.denoisers import Denoiser
 from sfumato.inverse.operators import Linear
 from sfumato.inverse.standard import Mask
 from sfumato.priors import Prior
+from sfumato_image.baselines import biharmonic
 
 __all__ = ["DETERMINISTIC", "PEERS", "Counted", "applies"]
 
@@ -95,7 +97,10 @@ def dpir(case: Case, network: Counted, y: Tensor) -> Tensor:
 
     sigma = max(case.sigma, LEAST_NOISE)
     model = deepinv.optim.DPIR(sigma=sigma, denoiser=wrapped(network), device=str(y.device))
-    found: Tensor = model(y, physics(case.operator, sigma))
+    start = None
+    if case.known is not None:  # eight steps from black holes would end in grey ones
+        start = biharmonic(case.y[0], mask=case.known)[None].to(y)
+    found: Tensor = model(y, physics(case.operator, sigma), init=start)
     return found
 
 

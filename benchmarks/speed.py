@@ -112,15 +112,20 @@ def shares(given: argparse.Namespace) -> Iterator[Row]:
     }
     for method, loop in cases.items():
         outside, inside, calls = clocked(loop, network, repeats)
-        yield {"library": "sfumato", "method": method, "ms": 1e3 * outside, "network": 1e3 * inside,
-               "share": 100 * outside / (outside + inside), "calls": calls, "goal": "1 %"}  # fmt: skip
+        yield {
+            "library": "sfumato", "method": method, "ms": 1e3 * outside, "network": 1e3 * inside,
+            "share": 100 * outside / (outside + inside), "calls": calls, "goal": "1 %",
+        }  # fmt: skip
 
 
 def tasks(given: argparse.Namespace) -> Iterator[Row]:
     """Whole tasks, each in a process of its own, for its peak memory."""
     for name, (what, goal) in {
         "super-resolve": ("512² super-resolution ×2, 4 samples", "60 s"),
-        "scratch": ("12-megapixel photograph, diagonal scratch 6 px wide, 4 samples", "120 s, 4 GB"),
+        "scratch": (
+            "12-megapixel photograph, diagonal scratch 6 px wide, 4 samples",
+            "120 s, 4 GB",
+        ),
     }.items():
         command = [sys.executable, __file__, "--task", name, "--prior", str(given.prior)]
         command += ["--smoke"] * given.smoke
@@ -245,8 +250,8 @@ def report(rows: list[Row], smoke: bool) -> dict[str, Any]:
         "columns": COLUMNS,
         "formats": FORMATS,
         "note": "Overhead is processor time on 1 thread outside the network, batch 8×3×64×64, best "
-        "of 3 runs; *tasks* and *start* are wall-clock time with all cores. *Load* is the machine's "
-        "load average at the time: wall-clock times are too long where it exceeds the cores.",
+        "of 3 runs; tasks and starts are wall-clock time with all cores. *Load* is the load average "
+        "at the time: wall-clock times are too long where it exceeds the cores.",
         "rows": rows,
     }
 

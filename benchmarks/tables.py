@@ -79,7 +79,15 @@ QUALITY = (
     "ssim1", "nfe", "cpu",
 )  # fmt: skip
 SPREAD = ("problem", "set", "images", "library", "solver", "settings", "cov90", "corr", "chi2")
+LOOPS = ("library", "method", "ms", "calls", "load")
+PRIOR = ("method", "ms", "network", "share", "goal", "load")
+TASKS = ("method", "seconds", "cpu", "peak", "calls", "goal", "load")
+STARTS = ("method", "seconds", "torch", "goal", "load")
 VIEWS = {
+    "speed": View("speed", LOOPS, "loops"),
+    "speed-prior": View("speed", PRIOR, "prior"),
+    "speed-tasks": View("speed", TASKS, "tasks"),
+    "speed-start": View("speed", STARTS, "start"),
     "restoration": View("restoration", QUALITY, ""),
     "uncertainty": View("restoration", SPREAD, "", has="cov90"),
     "truth-short": View("truth", GAUSSIAN, "Gaussian, inpaint", ("", "mean"), "W2"),

@@ -24,8 +24,8 @@ from torch import Tensor
 
 __all__ = ["MARGIN", "Window", "windows"]
 
-MARGIN = 64
-LARGEST = 256
+MARGIN = 32
+LARGEST = 96
 THIN = 32  # damaged pixels that a cut may pass through; a network sees across them
 SPREAD = 0.6
 

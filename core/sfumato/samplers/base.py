@@ -162,6 +162,21 @@ def kernel(
     return x_s + total.sqrt() * streams.normal(x_t)
 
 
+def calibrated(
+    estimate: Estimate, x_t: Float[Tensor, "batch *x"], t: Level, s: Level, streams: Streams
+) -> Float[Tensor, "batch *x"]:
+    """The reverse kernel from a draw of x₀, with the bridge's noise.
+
+    Where the elements of x₀ are independent with variance v, k₀ x₀ + √(λ²) z has variance
+    k₀² v + λ², and one draw of noise does for both.
+    """
+    if estimate.sampler is not None or estimate.variance is None:
+        return kernel(estimate.draw(streams), x_t, t, s, streams)
+    keep, _, _ = weights(t, s, 1.0)
+    extra = like(keep**2, x_t) * estimate.variance.clamp(min=0)
+    return kernel(estimate.mean, x_t, t, s, streams, extra=extra)
+
+
 def weights(t: Level, s: Level, eta: float) -> tuple[Tensor, Tensor, Tensor]:
     """k₀, c and λ² of the kernel, in float64."""
     variance = eta**2 * bridge_variance(t, s)

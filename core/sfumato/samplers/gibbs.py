@@ -18,10 +18,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sfumato.denoisers import Estimate
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
-from sfumato.samplers.base import Denoise, Sampler, kernel
+from sfumato.samplers.base import Denoise, Sampler, calibrated
 
 __all__ = ["Gibbs"]
 
@@ -55,16 +56,25 @@ class Gibbs(Sampler):
         history: list[tuple[Level, Tensor]],
     ) -> Tensor:
         for _ in range(self.rounds - 1):
-            x_0 = draw(denoise, x_t, t, streams)
-            x_t = like(t.alpha, x_0) * x_0 + like(t.sigma, x_0) * streams.normal(x_0)
-        return kernel(draw(denoise, x_t, t, streams), x_t, t, s, streams)
+            x_t = renoised(checked(denoise(x_t, t)), t, streams)
+        return calibrated(checked(denoise(x_t, t)), x_t, t, s, streams)
 
 
-def draw(denoise: Denoise, x_t: Tensor, t: Level, streams: Streams) -> Tensor:
-    estimate = denoise(x_t, t)
+def renoised(estimate: Estimate, t: Level, streams: Streams) -> Tensor:
+    """A draw of x₀, brought to level t: α x₀ + σ z."""
+    if estimate.sampler is None and estimate.variance is not None:
+        # independent elements: the noise of the draw and of the level is drawn at once
+        x_hat, variance = estimate.mean, estimate.variance.clamp(min=0)
+        total = like(t.alpha**2, x_hat) * variance + like(t.sigma**2, x_hat)
+        return like(t.alpha, x_hat) * x_hat + total.sqrt() * streams.normal(x_hat)
+    x_0 = estimate.draw(streams)
+    return like(t.alpha, x_0) * x_0 + like(t.sigma, x_0) * streams.normal(x_0)
+
+
+def checked(estimate: Estimate) -> Estimate:
     if not estimate.drawable:
         raise UnsupportedError(
             "Gibbs", "a denoiser that knows its spread", "this one returns a mean only",
             ["DDPM('small')", "WithVariance(denoiser)"],
         )  # fmt: skip
-    return estimate.draw(streams)
+    return estimate

@@ -17,7 +17,7 @@ from sfumato.inverse.problems import Callback, Problem, Solver
 from sfumato.noise import Streams
 from sfumato.processes import like
 from sfumato.processes.grids import log_snr
-from sfumato.samplers import DDPM, Sampler, run
+from sfumato.samplers import DPMSolver, Sampler, run
 
 __all__ = ["Denoising"]
 
@@ -27,17 +27,17 @@ class Denoising(Solver):
     """The reverse process from the level of the noise.
 
     Args:
-        sampler: Rule for one step.
+        sampler: Rule for one step. The second-order SDE solver has the spread of its limit from
+            10 steps on; calibrated DDPM needs more than 40 (measured with ``photo``).
         steps: Steps from the noise level of y to data.
-        end: Smallest ratio of noise to data that is visited, as a share of the data's spread
-            that one step takes to 0.
+        end: Smallest noise-to-signal ratio other than 0, as a share of that of y.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"identity", "gaussian", "noisy"})
 
-    sampler: Sampler = field(default_factory=lambda: DDPM("calibrated"))
-    steps: int = 15
-    end: float | None = None
+    sampler: Sampler = field(default_factory=lambda: DPMSolver(order=2, eta=1.0))
+    steps: int = 10
+    end: float = 0.05
 
     def __call__(
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None
@@ -46,7 +46,7 @@ class Denoising(Solver):
         process = problem.denoiser.process
         ratio = float(problem.noise.sqrt())
         lowest = process.level(process.schedule.t_min).ratio.item()
-        end = min(max(self.end or lowest, lowest), ratio)
+        end = min(max(self.end * ratio, lowest), ratio)
         grid = log_snr(process, self.steps, start=max(ratio, lowest), end=end)
         x = like(process.level(grid[0]).alpha, problem.y) * problem.y
         return run(
