@@ -203,7 +203,8 @@ def azula_loops(shape: tuple[int, ...], steps: int) -> Table:
             def loop() -> Tensor:
                 denoiser = guided(KarrasDenoiser(network, VPSchedule()))
                 sampler = kind(denoiser, steps=steps, silent=True)
-                return sampler(sampler.init(shape))
+                result: Tensor = sampler(sampler.init(shape))
+                return result
 
             return loop
 

@@ -1,8 +1,8 @@
 """Rows of ``restoration.py``: kept in its result file as they come, and summed up for the tables.
 
 A row belongs to a task, a picture, a method, a prior (its hash), a number of samples and a size;
-where all are the same it is not measured twice. Rows of classical methods hold for every prior. Rows
-of other circumstances stay in the file, but the tables are of the last run's.
+where all are the same it is not measured twice. Rows of classical methods hold for every prior.
+Rows of other circumstances stay in the file, but the tables are of the last run's.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Records:
         runs = [finite(row) for row in self.runs.values()]
         return {
             "command": self.command,
-            "machine": f"{platform.machine()}, torch {torch.__version__}",
+            "machine": f"{torch.get_num_threads()} thread of {platform.machine()}, torch {torch.__version__}",
             "columns": COLUMNS,
             "formats": FORMATS,
             "note": f"Central crops of {self.size}² pixels, {self.n} samples, mean ± standard "

@@ -250,8 +250,8 @@ def report(rows: list[Row], smoke: bool) -> dict[str, Any]:
         "columns": COLUMNS,
         "formats": FORMATS,
         "note": "Overhead is processor time on 1 thread outside the network, batch 8×3×64×64, best "
-        "of 3 runs; tasks and starts are wall-clock time with all cores. *Load* is the load average "
-        "at the time: wall-clock times are too long where it exceeds the cores.",
+        "of 3 runs; tasks and starts are wall-clock time with all cores. *Load* is the load "
+        "average at the time: wall-clock times are too long where it exceeds the cores.",
         "rows": rows,
     }
 

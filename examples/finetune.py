@@ -14,7 +14,7 @@ import sfumato as sf
 from sfumato.training import LoRA, TrainConfig
 
 SMOKE = bool(os.environ.get("SFUMATO_SMOKE"))
-STEPS, SIDE, SIZE = (2, 48, 32) if SMOKE else (40, 96, 64)
+STEPS, SIDE, SIZE = (2, 48, 32) if SMOKE else (60, 96, 64)
 FOLDER = Path("out/finetune/pictures")
 FOLDER.mkdir(parents=True, exist_ok=True)
 
@@ -33,7 +33,8 @@ tuned = sf.finetune(
     prior,
     image.dataset(FOLDER, size=SIZE),
     out="out/finetune/prior",
-    config=TrainConfig(steps=STEPS, batch=4, lr=1e-3, lora=LoRA(rank=8)),
+    # a long run keeps the defaults; a short one must not average over its start
+    config=TrainConfig(steps=STEPS, batch=4, lr=1e-3, warmup=5, ema=0.9, lora=LoRA(rank=8)),
     overwrite=True,
     tracker="",
 )
