@@ -166,7 +166,7 @@ def diffusers_loops(shape: tuple[int, ...], steps: int) -> Table:
             def loop() -> Tensor:
                 scheduler = kind()
                 scheduler.set_timesteps(steps)
-                x = torch.randn(shape) * scheduler.init_noise_sigma
+                x: Tensor = torch.randn(shape) * scheduler.init_noise_sigma
                 for t in scheduler.timesteps:
                     output = network(scheduler.scale_model_input(x, t), t)
                     x = scheduler.step(output, t, x).prev_sample

@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit("nothing to measure: give --data or --digits")
     result = {
         "command": "python benchmarks/prior.py " + " ".join(arguments or sys.argv[1:]),
-        "machine": f"{torch.get_num_threads()} thread of {platform.machine()}, torch {torch.__version__}",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} thread, "
+        f"torch {torch.__version__}",
         "columns": COLUMNS,
         "formats": {"cpu": ".2f"},
         "note": "Mean ± standard error over items. Denoising is one evaluation of the network.",

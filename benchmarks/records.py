@@ -85,7 +85,8 @@ class Records:
         runs = [finite(row) for row in self.runs.values()]
         return {
             "command": self.command,
-            "machine": f"{torch.get_num_threads()} thread of {platform.machine()}, torch {torch.__version__}",
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} thread, "
+            f"torch {torch.__version__}",
             "columns": COLUMNS,
             "formats": FORMATS,
             "note": f"Central crops of {self.size}² pixels, {self.n} samples, mean ± standard "

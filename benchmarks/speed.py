@@ -155,7 +155,7 @@ def scratch(prior: str, smoke: bool) -> Row:
 
     import sfumato as sf
 
-    width, height = (320, 240) if smoke else (4000, 3000)
+    width, height = (96, 72) if smoke else (4000, 3000)
     rows, columns = np.mgrid[:height, :width]
     distance = np.abs(rows * width - columns * height) / np.hypot(width, height)
     damaged = distance <= 3

@@ -48,6 +48,7 @@ class View:
         knows: What the denoiser may reveal; empty for all.
         order: Key to sort by; rows without it come last.
         has: Key that a row must have a value for.
+        first: Whether to show only the first of the problems.
     """
 
     source: str
@@ -56,9 +57,14 @@ class View:
     knows: tuple[str, ...] = ()
     order: str = ""
     has: str = ""
+    first: bool = False
 
     def of(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        """The result that this view shows."""
+        """The result that this view shows.
+
+        Raises:
+            ValueError: If it would show nothing.
+        """
         rows = [
             row
             for row in result["rows"]
@@ -66,6 +72,10 @@ class View:
             and (not self.knows or row["prior"] in self.knows)
             and (not self.has or row.get(self.has) is not None)
         ]
+        if not rows:
+            raise ValueError(f"no row of '{self.source}' has a problem '{self.problems}'")
+        if self.first:
+            rows = [row for row in rows if row["problem"] == rows[0]["problem"]]
         if self.order:
             rows.sort(key=lambda row: math.inf if (v := row.get(self.order)) is None else v)
         keys = self.columns or tuple(result["columns"])
@@ -90,7 +100,7 @@ VIEWS = {
     "speed-start": View("speed", STARTS, "start"),
     "restoration": View("restoration", QUALITY, ""),
     "uncertainty": View("restoration", SPREAD, "", has="cov90"),
-    "truth-short": View("truth", GAUSSIAN, "Gaussian, inpaint", ("", "mean"), "W2"),
+    "truth-short": View("truth", GAUSSIAN, "Gaussian", ("", "mean"), "W2", first=True),
     "truth-gaussian": View("truth", ("problem", *GAUSSIAN[:3], "prior", *GAUSSIAN[3:]), "Gaussian"),
     "truth-mixture": View("truth", ("problem", *MIXTURE), "mixture"),
 }

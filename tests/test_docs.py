@@ -128,3 +128,16 @@ def test_a_table_keeps_the_order_and_the_precision_of_its_source() -> None:
         "",
         "Made by `python x.py`.",
     ]
+
+
+def test_a_view_that_would_show_nothing_is_an_error() -> None:
+    view = tables().View("truth", (), "no such problem")
+    with pytest.raises(ValueError, match="no row of 'truth'"):
+        view.of({"columns": {}, "rows": [{"problem": "Gaussian", "prior": "mean"}]})
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_no_generated_table_is_empty(path: Path) -> None:
+    for _, name, content, _ in tables().REGION.findall(path.read_text(encoding="utf-8")):
+        rows = [line for line in content.splitlines() if line.startswith("| ")]
+        assert len(rows) > 2 or content.startswith("*Not measured yet"), name

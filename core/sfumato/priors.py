@@ -188,8 +188,12 @@ class Prior:
         }
 
     def hash(self) -> str:
-        """Sixteen hexadecimal digits that name the weights and the description."""
-        digest = hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode())
+        """Sixteen hexadecimal digits that name the weights and how they are used.
+
+        The model card is left out: a score that is added to it does not make another prior.
+        """
+        used = {key: value for key, value in self.description().items() if key != "card"}
+        digest = hashlib.sha256(json.dumps(used, sort_keys=True).encode())
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().float().numpy().tobytes())

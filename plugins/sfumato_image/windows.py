@@ -20,12 +20,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from scipy.ndimage import distance_transform_cdt
 from torch import Tensor
 
-__all__ = ["MARGIN", "Window", "windows"]
+__all__ = ["FARTHEST", "Window", "margin_for", "windows"]
 
-MARGIN = 32
-LARGEST = 96
+NEAREST, FARTHEST = 24, 64
+LARGEST = 64
 THIN = 32  # damaged pixels that a cut may pass through; a network sees across them
 SPREAD = 0.6
 
@@ -71,7 +73,7 @@ class Window:
 
 
 def windows(
-    damaged: Tensor, *, margin: int = MARGIN, largest: int = LARGEST, spread: float = SPREAD
+    damaged: Tensor, *, margin: int = FARTHEST, largest: int = LARGEST, spread: float = SPREAD
 ) -> tuple[Window, ...]:
     """The boxes to repair, each to be seen with ``margin`` pixels around it.
 
@@ -89,6 +91,16 @@ def windows(
     shape = tuple(damaged.shape)
     total = sum(area(box, margin, shape) for box in boxes)
     return boxes if total < spread * damaged.numel() else ()
+
+
+def margin_for(damaged: Tensor) -> int:
+    """Context that damage of this thickness needs, in pixels: thin scratches need little.
+
+    From 24 for lines to 64, the receptive field of ``photo``, for holes of 24 pixels and more.
+    """
+    outside = np.pad(~damaged.cpu().numpy(), 1, constant_values=True)
+    thickness = 2 * float(distance_transform_cdt(~outside, metric="chessboard").max())
+    return int(min(max(NEAREST, 16 + 2 * thickness), FARTHEST))
 
 
 def cut(damaged: Tensor, margin: int, largest: int) -> Iterator[Window]:

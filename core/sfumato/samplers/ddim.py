@@ -9,7 +9,7 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
-from sfumato.samplers.base import Denoise, Sampler, bridge_variance, kernel
+from sfumato.samplers.base import Denoise, Sampler, bridge_variance, calibrated, kernel
 
 __all__ = ["DDIM", "DDPM"]
 
@@ -78,7 +78,7 @@ class DDPM(Sampler):
                     "DDPM with calibrated variance", "a denoiser that knows its spread",
                     "this one returns a mean only", ["variance='small'", "WithVariance(denoiser)"],
                 )  # fmt: skip
-            return kernel(estimate.draw(streams), x_t, t, s, streams)
+            return calibrated(estimate, x_t, t, s, streams)
         small = bridge_variance(t, s)
         if self.variance == "small" or s.clean:
             return kernel(estimate.mean, x_t, t, s, streams)

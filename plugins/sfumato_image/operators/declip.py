@@ -32,7 +32,7 @@ from sfumato.noise import Streams
 from sfumato.signals import Signal
 from sfumato_image.noise_levels import Noise, in_range
 from sfumato_image.operators.inputs import as_stored, noise_level, picture
-from sfumato_image.windows import MARGIN, windows
+from sfumato_image.windows import FARTHEST, windows
 
 __all__ = ["Clipped", "Declip"]
 
@@ -143,7 +143,7 @@ class Declip(Task):
         y = self.rescale(data)[None]
         parts = []
         for box in windows(~valid):
-            around = box.grown(MARGIN, tuple(valid.shape))
+            around = box.grown(FARTHEST, tuple(valid.shape))
             place = around.slices
             parts.append(Part(operator, y[:, *place], place, box.inside(around).slices))
         share = 100 * float(clipped.float().mean())

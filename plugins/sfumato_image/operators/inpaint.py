@@ -33,7 +33,7 @@ from sfumato_image.operators.inputs import (
     whole_number,
 )
 from sfumato_image.operators.scratches import scratches
-from sfumato_image.windows import MARGIN, windows
+from sfumato_image.windows import margin_for, windows
 
 __all__ = ["Inpaint"]
 
@@ -90,10 +90,11 @@ class Inpaint(Task):
         sigma, notes = self.level(signal, known)
         likelihood = Gaussian(sigma)
         y = torch.where(known, data, torch.zeros_like(data))[None]
-        boxes = windows(damaged)
+        margin = margin_for(damaged)
+        boxes = windows(damaged, margin=margin)
         parts = []
         for box in boxes:
-            around = box.grown(MARGIN, tuple(damaged.shape))
+            around = box.grown(margin, tuple(damaged.shape))
             place = around.slices
             operator = Mask(known[place[1:]][None], likelihood)
             parts.append(Part(operator, y[:, *place], place, box.inside(around).slices))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sfumato_image.windows import MARGIN, Window, windows
+from sfumato_image.windows import FARTHEST, Window, margin_for, windows
 
 
 def covered(boxes: tuple[Window, ...], shape: tuple[int, ...]) -> Tensor:
@@ -46,7 +46,7 @@ def test_one_speck_is_one_window_of_its_size() -> None:
     damaged[500:503, 700:705] = True
     (box,) = windows(damaged)
     assert box == Window(500, 503, 700, 705)
-    assert box.grown(MARGIN, (1000, 1200)).sides == (3 + 2 * MARGIN, 5 + 2 * MARGIN)
+    assert box.grown(FARTHEST, (1000, 1200)).sides == (3 + 2 * FARTHEST, 5 + 2 * FARTHEST)
 
 
 def test_distant_specks_are_repaired_apart_and_near_ones_together() -> None:
@@ -60,7 +60,7 @@ def test_distant_specks_are_repaired_apart_and_near_ones_together() -> None:
 def test_a_long_scratch_costs_a_fraction_of_a_large_photograph() -> None:
     damaged = diagonal(3000, 4000, 8)  # 12 million pixels, 5,000 along the scratch
     boxes = windows(damaged)
-    pixels = sum(h * w for h, w in (box.grown(MARGIN, (3000, 4000)).sides for box in boxes))
+    pixels = sum(h * w for h, w in (box.grown(FARTHEST, (3000, 4000)).sides for box in boxes))
     assert pixels < 0.2 * damaged.numel()
     assert bool((covered(boxes, (3000, 4000))[damaged] == 1).all())
 
@@ -81,8 +81,15 @@ def test_every_window_sees_something_undamaged(seed: int) -> None:
     damaged |= diagonal(900, 900, 20)
     damaged[0:200, 300:600] = True
     for box in windows(damaged, spread=10):
-        assert not bool(damaged[box.grown(MARGIN, (900, 900)).slices[1:]].all())
+        assert not bool(damaged[box.grown(FARTHEST, (900, 900)).slices[1:]].all())
 
 
 def test_margins_end_at_the_edge_of_the_picture() -> None:
     assert Window(0, 2, 5, 9).grown(4, (10, 10)) == Window(0, 6, 1, 10)
+
+
+def test_thin_damage_asks_for_less_context_than_a_hole() -> None:
+    hole = torch.zeros(300, 300, dtype=torch.bool)
+    hole[100:160, 100:160] = True
+    assert margin_for(diagonal(300, 300, 3)) == 24
+    assert margin_for(hole) == FARTHEST
