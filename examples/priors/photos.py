@@ -7,7 +7,8 @@
 shipped weights names each with its author), of which 8 are held out. Every photograph is seen at
 several sizes, so that the network meets fine and coarse detail; a crop of 64×64 comes from a
 picture with a probability that grows with its area to the power ¾, turned and mirrored, and with
-its channels shuffled one time in ten. 30,000 steps of 16 crops take about 80 minutes on two CPU cores with bf16.
+its channels shuffled one time in ten. 20,000 steps of 16 crops take about 80 minutes on one free CPU
+core with bf16 and compilation.
 
 ``--weights FILE`` starts from weights in place of random ones: a ``safetensors`` file, or a
 ``torch.save`` of a state dictionary (alone, or under the key ``ema``).
@@ -45,7 +46,7 @@ OPTIONS: dict[str, Any] = {
     "channels": 3, "widths": (64, 128, 160), "blocks": (2, 2, 3), "fold": 2, "variance": True,
 }  # fmt: skip
 CONFIG = TrainConfig(
-    steps=30_000,
+    steps=20_000,
     batch=16,
     lr=1e-3,
     betas=(0.9, 0.99),

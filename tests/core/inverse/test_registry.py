@@ -67,7 +67,7 @@ def test_the_table_states_the_needs_of_the_class(name: str) -> None:
         Identity(Poisson(2.0)),
         Pointwise(torch.exp, Noise(0.1)),
     ],
-    ids=repr,
+    ids=lambda operator: f"{type(operator).__name__}-{operator.likelihood}",
 )
 def test_a_method_runs_exactly_where_the_table_says_so(name, denoiser, operator) -> None:
     problem = Problem(denoiser, operator, torch.ones(2, 4))
