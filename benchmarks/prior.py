@@ -30,6 +30,7 @@ from torch import Tensor
 import sfumato as sf
 from digit_reader import accuracy, read, train
 from photographs import Photograph, centre, folder_of, load
+from records import shown
 from sfumato.noise import Streams
 from sfumato_image.metrics import psnr
 
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not rows:
         raise SystemExit("nothing to measure: give --data or --digits")
     result = {
-        "command": "python benchmarks/prior.py " + " ".join(arguments or sys.argv[1:]),
+        "command": shown("benchmarks/prior.py", arguments or sys.argv[1:]),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} thread, "
         f"torch {torch.__version__}",
         "columns": COLUMNS,

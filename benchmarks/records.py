@@ -20,7 +20,7 @@ import torch
 from classical import CLASSICAL, REFERENCES
 from degradations import TASKS
 
-__all__ = ["COLUMNS", "Records"]
+__all__ = ["COLUMNS", "Records", "shown"]
 
 Row = dict[str, Any]
 COLUMNS = {
@@ -153,3 +153,8 @@ def mean(rows: Sequence[Row], key: str) -> list[float] | float | None:
     if len(values) < 2:
         return values[0] if values else None
     return [statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))]
+
+
+def shown(script: str, words: Sequence[str]) -> str:
+    """The command as a reader would type it: files by their names."""
+    return " ".join(["python", script, *(Path(word).name for word in words)])

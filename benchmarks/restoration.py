@@ -32,7 +32,7 @@ from classical import CLASSICAL
 from classical import run as run_classical
 from degradations import STANDARD, TASKS, Case
 from photographs import centre, folder_of, load
-from records import Records
+from records import Records, shown
 from same_network import DETERMINISTIC, PEERS, Counted, applies
 from sfumato.evaluation.calibration import error_correlation
 from sfumato.results import Result
@@ -53,8 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     prior = sf.Prior.load(options.prior, plugin="image").to(options.device)
     pictures = load(options.images, folder_of(options.data), options.limit)
-    command = "python benchmarks/restoration.py " + " ".join(arguments or sys.argv[1:])
-    records = Records(options.out, command.strip(), prior.hash(), options.n, options.size)
+    command = shown("benchmarks/restoration.py", arguments or sys.argv[1:])
+    records = Records(options.out, command, prior.hash(), options.n, options.size)
     for library in ("deepinv", "diffusers"):  # importing is not what is timed
         if any(name.startswith(library) for name in options.methods):
             importlib.import_module(library)

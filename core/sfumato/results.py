@@ -79,8 +79,12 @@ class Result:
 
     @property
     def mean(self) -> Tensor:
-        """Posterior mean: the estimate with the smallest expected square error."""
-        return self.samples.mean(dim=self.axis)
+        """Posterior mean: the estimate with the smallest expected square error.
+
+        Elements on which all samples agree keep their value to the last bit.
+        """
+        first = self.samples.select(self.axis, 0)
+        return first + (self.samples - first.unsqueeze(self.axis)).mean(dim=self.axis)
 
     @property
     def std(self) -> Tensor:
