@@ -57,7 +57,7 @@ EXTRA: tuple[tuple[str, dict[str, Any]], ...] = (
     ("mmps", {"steps": 10}),
     ("mmps-exact", {"steps": 5, "iterations": 4, "lanczos": 4}),
     ("mmps-exact", {"steps": 20}),
-    ("tds", {"particles": 32}),
+    ("tds", {"particles": 16}),
 )
 
 

@@ -75,7 +75,7 @@ class TwistedSMC(Solver):
 
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "gaussian", "noisy"})
 
-    particles: int = 16
+    particles: int = 32
     guide: Guide = field(default_factory=PiGDM)
     steps: int = 20
     start: float = 20.0
