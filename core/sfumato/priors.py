@@ -230,10 +230,11 @@ class Prior:
             raise ShapeError("the data to reconstruct", shape, f"{size}, as this prior models")
         denoiser: Denoiser = self.denoiser
         multiple = int(getattr(self.network, "multiple", 1))
-        if multiple > 1 and any(n % multiple for n in shape[1:]):
-            denoiser = Padded(denoiser, multiple)
         if max(shape[1:], default=0) > tile and None in self.shape:
             denoiser = Tiled(denoiser, tile, overlap)
+        # padding comes before tiling, so that all tiles lie on the network's grid of blocks
+        if multiple > 1 and any(n % multiple for n in shape[1:]):
+            denoiser = Padded(denoiser, multiple)
         return denoiser
 
 
@@ -248,7 +249,7 @@ def read(folder: Path) -> Prior:
                 "update sfumato",
             )
         return build(description, read_weights(folder / "prior.safetensors"))
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
         if isinstance(error, CheckpointError | UnknownNameError):
             raise
         why = (str(error).strip() or type(error).__name__).splitlines()[0]

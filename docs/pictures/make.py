@@ -1,6 +1,6 @@
 """Makes the picture of the README from the folder that ``sfumato demo`` writes.
 
-sfumato demo --out demo && python docs/pictures/make.py demo docs/pictures/demo.png
+sfumato demo --out demo && python docs/pictures/make.py demo docs/pictures/demo.jpg
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ SIDE, GAP, HEAD = 224, 6, 22
 
 
 def main(folder: Path, target: Path) -> None:
+    """Writes one row per scene."""
     width = len(COLUMNS) * (SIDE + GAP) - GAP
     sheet = Image.new("RGB", (width, HEAD + len(SCENES) * (SIDE + GAP) - GAP), "white")
     draw = ImageDraw.Draw(sheet)
@@ -26,10 +27,11 @@ def main(folder: Path, target: Path) -> None:
         for column, picture in enumerate(pictures(folder / scene)):
             place = (column * (SIDE + GAP), HEAD + row * (SIDE + GAP))
             sheet.paste(picture.resize((SIDE, SIDE), Image.Resampling.NEAREST), place)
-    sheet.save(target, optimize=True)
+    sheet.save(target, quality=88)
 
 
 def pictures(folder: Path) -> list[Image.Image]:
+    """Measured, mean, sample, spread, truth; transparent damage is shown in magenta."""
     files = ("input.png", "restored.png", "samples/000.png", "std.png", "truth.png")
     found = [Image.open(folder / name) for name in files]
     spread = np.asarray(found[3].convert("RGB"), dtype=np.float64).mean(axis=2)
