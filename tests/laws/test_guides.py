@@ -139,7 +139,7 @@ def bias(guide, steps: int, sampler=None) -> tuple[float, float]:
     return float((x.mean(0) - mean).norm() / size), float(torch.cov(x.T).trace().sqrt() / size)
 
 
-# measured once with 4000 samples; the limits leave 5 standard errors (1/√400) and no more
+# these are biased; the limits hold the class of the bias, not its value
 @pytest.mark.parametrize(
     ("guide", "error"),
     [

@@ -63,8 +63,8 @@ def score(solver, kind: str = "inpaint", n: int = 300):
     return known.score(solver(problem, Streams.count(0, n)))
 
 
-# measured once with 1000 samples: mean error .22 .29 .30 .17 .23 .24 .08, spread 1.3 .82 .97 .77
-# .90 .86 1.18; the limits leave about three standard errors
+# these are biased; with 1000 samples: mean error .22 .29 .30 .17 .23 .24 .08, spread 1.3 .82 .97 .77
+# .90 .86 1.18. The limits hold the class of the bias, not its value
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "error", "spread"),
@@ -103,10 +103,10 @@ def test_the_default_solver_is_right_on_gaussian_problems(kind: str) -> None:
 def test_twisted_particles_weigh_the_modes_of_a_mixture(seed: int) -> None:
     known, n = Mixture(seed=seed), 500
     problem = known.problem(Gaussian(EDM()), n, dtype=torch.float64)
-    found = known.score(TwistedSMC(particles=16)(problem, Streams.count(1, n)))
-    # 500 exact draws of six modes are off by 0.035 in the mean, and by 0.06 once in a hundred runs
-    assert found.modes < 0.1
-    assert found.sliced_w2 < found.floor + 0.08
+    found = known.score(TwistedSMC()(problem, Streams.count(1, n)))
+    # 500 exact draws of six modes are off by about 0.035 themselves; guides are off by 0.15 to 0.3
+    assert found.modes < 0.08
+    assert found.sliced_w2 < found.floor + 0.05
 
 
 @pytest.mark.parametrize("process", [Gaussian(EDM()), Gaussian(VP()), Gaussian(Flow())], ids=repr)
