@@ -63,8 +63,8 @@ def score(solver, kind: str = "inpaint", n: int = 300):
     return known.score(solver(problem, Streams.count(0, n)))
 
 
-# these are biased; with 1000 samples: mean error .22 .29 .30 .17 .23 .24 .08, spread 1.3 .82 .97 .77
-# .90 .86 1.18. The limits hold the class of the bias, not its value
+# these are biased; with 1000 samples: mean error .22 .29 .30 .17 .23 .24 .08, spread 1.3 .82 .97
+# .77 .90 .86 1.18. The limits hold the class of the bias, not its value
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "error", "spread"),
