@@ -99,8 +99,9 @@ def reconstruct(
     pieces = [Piece(bound.operator, y, ())] if not bound.parts else [
         Piece(part.operator, part.y.to(y), (index,)) for index, part in enumerate(bound.parts)
     ]  # fmt: skip
+    wanted = bound.steps if steps is None and solver == "auto" else steps
     prepared = [
-        prepare(prior, piece, solver, steps, options, budget, condition) for piece in pieces
+        prepare(prior, piece, solver, wanted, options, budget, condition) for piece in pieces
     ]
     counter = Counter()
     trace: list[dict[str, float]] = []

@@ -49,6 +49,7 @@ class Bound:
         parts: Regions to reconstruct one by one, leaving the rest of ``base`` as it is; empty to
             reconstruct the whole.
         base: x outside the parts, ``[*x]``.
+        steps: Steps that are enough for this damage, for the default solver; its own if not given.
         notes: What a person should be told, such as an estimated noise level.
     """
 
@@ -58,6 +59,7 @@ class Bound:
     finish: Callable[[Tensor], Tensor] = field(default=lambda x: x)
     parts: tuple[Part, ...] = ()
     base: Tensor | None = None
+    steps: int | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -33,9 +33,12 @@ from sfumato_image.operators.inputs import (
     whole_number,
 )
 from sfumato_image.operators.scratches import scratches
-from sfumato_image.windows import margin_for, windows
+from sfumato_image.windows import FARTHEST, margin_for, windows
 
 __all__ = ["Inpaint"]
+
+THIN_STEPS = 6
+"""Noise levels for thin damage, which its neighbourhood all but decides."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class Inpaint(Task):
             finish=paste(data, damaged),
             parts=tuple(parts),
             base=data if parts else None,
+            steps=THIN_STEPS if margin < FARTHEST and parts else None,
             notes=notes,
         )
 

@@ -92,5 +92,5 @@ def test_margins_end_at_the_edge_of_the_picture() -> None:
 def test_thin_damage_asks_for_less_context_than_a_hole() -> None:
     hole = torch.zeros(300, 300, dtype=torch.bool)
     hole[100:160, 100:160] = True
-    assert margin_for(diagonal(300, 300, 3)) == 24
+    assert margin_for(diagonal(300, 300, 3)) == 20
     assert margin_for(hole) == FARTHEST
