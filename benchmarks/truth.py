@@ -50,7 +50,7 @@ FORMATS = {
     "seconds": ".1f",
 }
 CHUNK = 1000
-TELLS = {"diagonal", "mmps", "mmps-exact", "pigdm", "tds"}
+TELLS = {"diagonal", "mmps", "mmps-exact", "pigdm", "proximal", "tds"}
 """Methods that make use of a known spread; the others' rows would be the same twice."""
 
 EXTRA: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--all", action="store_true", help="more problems")
     parser.add_argument("--samples", type=int, help="posterior samples per row")
+    parser.add_argument("--only", help="measure one of our solvers and keep the other rows")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -117,10 +118,20 @@ def main() -> None:
         problems |= {"Gaussian, blur": LinearGaussian("blur"), "mixture 1": Mixture(seed=1)}
     rows: list[dict[str, Any]] = []
     for name, known in problems.items():
-        for row in measured(known, n, peers=not options.quick):
+        for row in measured(known, n, peers=not options.quick, only=options.only):
             rows.append({"problem": name, **row})
             print(" ".join(shown(rows[-1][key]) for key in COLUMNS), flush=True)
-    command = "python benchmarks/truth.py" + " --quick" * options.quick + " --all" * options.all
+    if options.only:
+        old = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
+        kept = [r for r in old if (r["library"], r["solver"]) != ("sfumato", options.only)]
+        order = list(problems)
+        rows = sorted(kept + rows, key=lambda r: order.index(r["problem"]))
+    command = (
+        "python benchmarks/truth.py"
+        + f" --only {options.only}" * bool(options.only)
+        + " --quick" * options.quick
+        + " --all" * options.all
+    )
     command += f" --samples {options.samples}" if options.samples else ""
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(
@@ -128,23 +139,26 @@ def main() -> None:
     )
 
 
-def measured(known: Known, n: int, *, peers: bool) -> Iterable[dict[str, Any]]:
+def measured(
+    known: Known, n: int, *, peers: bool, only: str | None = None
+) -> Iterable[dict[str, Any]]:
     """All rows of one problem."""
-    yield row("exact", "exact draws", "", "", known, n, lambda _: known.draws(n, seed=9))
-    yield row(
-        "exact", "DDPM", "20 steps, exact posterior denoiser", "", known, n, ancestral(known, n)
-    )
+    if only is None:
+        yield row("exact", "exact draws", "", "", known, n, lambda _: known.draws(n, seed=9))
+        yield row(
+            "exact", "DDPM", "20 steps, exact posterior denoiser", "", known, n, ancestral(known, n)
+        )
     denoisers = {"mean": Counted, "spread": CountedSpread}
     for prior, kind in denoisers.items():
         settings: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in METHODS]
         for name, options in (*settings, *EXTRA):
             counted = kind(known.prior(Gaussian(VP())), scale(known))
-            told = prior == "mean" or name in TELLS
+            told = (prior == "mean" or name in TELLS) and only in {None, name}
             if told and name in applicable(known.operator, counted):
                 text = ", ".join(f"{key} {value}" for key, value in options.items()) or "default"
                 solve = ours(known, name, options, n)
                 yield row("sfumato", name, text, prior, known, n, solve, counted)
-    if not peers:
+    if only is not None or not peers:
         return
     for library, table in (("azula", azula_runs(known)), ("deepinv", deepinv_runs(known))):
         for label, peer in table.items():
