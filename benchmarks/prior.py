@@ -137,15 +137,19 @@ def digits(prior: sf.Prior, options: argparse.Namespace) -> list[Row]:
     seconds = time.process_time() - started
     print(f"classifier trained in {seconds:.0f} CPU s", flush=True)
     wanted = torch.arange(options.samples) % 10
-    started = time.process_time()
-    samples = sf.sample(
-        prior, n=options.samples, steps=options.steps, condition={"label": wanted},
-        batch=min(100, options.samples), device=options.device,
-    )  # fmt: skip
-    cost = (time.process_time() - started) / options.samples
-    pairs = (
-        ("class-conditional samples read as their label", samples.clamp(0, 1), wanted, cost),
-        ("real digits held out, read as their label (the judge)", held_x, held_label, None),
+    pairs: list[tuple[str, Tensor, Tensor, float | None]] = []
+    for scale in (1.0, 1.5):
+        started = time.process_time()
+        samples = sf.sample(
+            prior, n=options.samples, steps=options.steps, condition={"label": wanted},
+            scale=scale, batch=min(100, options.samples), device=options.device,
+        )  # fmt: skip
+        cost = (time.process_time() - started) / options.samples
+        name = "class-conditional samples read as their label"
+        name += f", classifier-free guidance {scale}" * (scale != 1)
+        pairs.append((name, samples.clamp(0, 1), wanted, cost))
+    pairs.append(
+        ("real digits held out, read as their label (the judge)", held_x, held_label, None)
     )
     rows = []
     for measure, pictures, names, cpu in pairs:
