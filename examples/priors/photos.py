@@ -7,8 +7,8 @@
 shipped weights names each with its author), of which 8 are held out. Every photograph is seen at
 several sizes, so that the network meets fine and coarse detail; a crop of 64×64 comes from a
 picture with a probability that grows with its area to the power ¾, turned and mirrored, and with
-its channels shuffled one time in ten. 20,000 steps of 16 crops take about 80 minutes on one CPU
-core with bf16 and compilation.
+its channels shuffled one time in ten. 20,000 steps of 16 crops take about 85 minutes on one CPU
+core with bf16 and compilation (3.9 steps per second).
 
 ``--weights FILE`` starts from weights in place of random ones: a ``safetensors`` file, or a
 ``torch.save`` of a state dictionary (alone, or under the key ``ema``).
