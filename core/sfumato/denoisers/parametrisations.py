@@ -157,16 +157,30 @@ class Preconditioned(Denoiser):
     ) -> Tensor:
         """F(c_in x_t, c_noise), in the network's dtype inside and the state's dtype outside."""
         dtype = self.dtype or x_t.dtype
-        label = self.label(t).to(device=x_t.device, dtype=dtype).expand(x_t.shape[0])
-        output = self.network((like(c.scale, x_t) * x_t).to(dtype), label, **(condition or {}))
+        told = dict(condition or {})
+        label = self.label(t).to(device=x_t.device, dtype=dtype)
+        if t.uneven:
+            noisiest = self.label(self.process.level(t.t)).to(label)
+            below = label - like(noisiest, label)
+            told["noise_map"] = below.expand(len(x_t), 1, *x_t.shape[2:])
+            label = noisiest
+        scaled = (like(c.scale, x_t) * x_t).to(dtype)
+        output = self.network(scaled, label.expand(x_t.shape[0]), **told)
         return output.to(x_t.dtype)
 
     def label(self, t: Level) -> Tensor:
-        """What the network is told about the level."""
+        """What the network is told about the level, element by element where it is uneven."""
+        if t.uneven:
+            t = self.process.level(self.process.schedule.time_of(t.log_ratio))
         if self.noise_label == "step":
             count = len(self.process.schedule.alphas_cumprod)  # type: ignore[attr-defined]
             return (t.t * count - 1).clamp(min=0)
         return NOISE_LABELS[self.noise_label](t)
+
+    @property
+    def takes_uneven(self) -> bool:
+        """Whether levels may differ from element to element."""
+        return bool(getattr(self.network, "noise_map", False))
 
     @property
     def dtype(self) -> torch.dtype | None:

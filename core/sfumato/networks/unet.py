@@ -42,6 +42,8 @@ class UNet(nn.Module):
         classes: Number of class labels; 0 for an unconditional network. The label ``classes``
             means "no label" and is what classifier-free guidance drops to.
         variance: Whether a second head predicts a log-variance.
+        noise_map: Whether the network can be told a noise level for every element, besides the
+            one of its noisiest.
         embedding: Length of the noise-level embedding.
         dimensions: Spatial dimensions: 1, 2 or 3.
 
@@ -59,6 +61,7 @@ class UNet(nn.Module):
         fold: int = 2,
         classes: int = 0,
         variance: bool = False,
+        noise_map: bool = False,
         embedding: int = 128,
         dimensions: int = 2,
     ) -> None:
@@ -71,7 +74,7 @@ class UNet(nn.Module):
         if dimensions not in CONVOLUTIONS:
             raise InvalidOptionError("unet", f"dimensions={dimensions}", "use 1, 2 or 3")
         self.channels, self.fold, self.classes = channels, fold, classes
-        self.variance, self.dimensions = variance, dimensions
+        self.variance, self.noise_map, self.dimensions = variance, noise_map, dimensions
         self.multiple = fold * 2 ** (len(widths) - 1)
         conv, transposed = CONVOLUTIONS[dimensions], TRANSPOSED[dimensions]
         folded = channels * fold**dimensions
@@ -81,7 +84,8 @@ class UNet(nn.Module):
             nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
         self.label = nn.Embedding(classes + 1, embedding) if classes else None
-        self.first = conv(folded, widths[0], 3, padding=1)
+        inputs = (channels + noise_map) * fold**dimensions
+        self.first = conv(inputs, widths[0], 3, padding=1)
 
         def stack(level: int) -> nn.ModuleList:
             return nn.ModuleList(
@@ -106,6 +110,7 @@ class UNet(nn.Module):
         noise_level: Float[Tensor, " batch"],
         *,
         label: Int[Tensor, " batch"] | None = None,
+        noise_map: Float[Tensor, "batch one *space"] | None = None,
     ) -> Float[Tensor, "batch outputs *space"]:
         """Returns the mean, followed along the channel axis by the log-variance if there is one.
 
@@ -113,6 +118,8 @@ class UNet(nn.Module):
             x: Input; every spatial side a multiple of ``self.multiple``.
             noise_level: Anything monotone in the noise level, of order one.
             label: Class of each item; ``None`` is "no label".
+            noise_map: Noise level of every element less ``noise_level``, 0 or below; ``None`` where
+                all elements are at ``noise_level``. Only for networks made with ``noise_map``.
         """
         phase = 2 * math.pi * noise_level[:, None] * self.frequencies
         code = self.embed(torch.cat([phase.cos(), phase.sin()], dim=1))
@@ -121,6 +128,9 @@ class UNet(nn.Module):
                 label = torch.full((x.shape[0],), self.classes, device=x.device)
             code = code + self.label(label)
         code = functional.silu(code)
+        if self.noise_map:
+            even = x.new_zeros(x.shape[0], 1, *x.shape[2:]) if noise_map is None else noise_map
+            x = torch.cat([x, even], dim=1)
         h = self.first(fold(x, self.fold))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):

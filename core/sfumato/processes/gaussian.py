@@ -1,8 +1,9 @@
 """Gaussian processes: x_t = α(t) x₀ + σ(t) ε, for any schedule.
 
 A ``Level`` is a point of a grid with its coefficients. They are 0-dimensional float64 tensors on
-the CPU for schedules that treat all elements alike (torch lets such scalars meet any device and
-does not let them change the dtype), or arrays for those that do not.
+the CPU where all elements are treated alike (torch lets such scalars meet any device and does not
+let them change the dtype), one number per item, or arrays with as many axes as the state where
+elements differ (an *uneven* level).
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ __all__ = ["Gaussian", "Level", "like"]
 
 @dataclass(frozen=True)
 class Level:
-    """Time t with its signal scale α and noise scale σ."""
+    """Time t with its signal scale α and noise scale σ.
+
+    In an uneven level α and σ have the axes of the state (each full or of length 1) and ``t`` is the
+    time of the noisiest element, or a later one.
+    """
 
     t: Tensor
     alpha: Tensor
@@ -38,6 +43,11 @@ class Level:
     def log_ratio(self) -> Tensor:
         """ln σ/α, which is −½ log-SNR."""
         return self.sigma.log() - self.alpha.log()
+
+    @property
+    def uneven(self) -> bool:
+        """Whether elements of one item may be at different levels."""
+        return self.sigma.ndim > 1
 
     @property
     def clean(self) -> bool:

@@ -68,6 +68,8 @@ class TrainConfig:
         times: Distribution of the noise levels.
         times_mean: Mean of ln σ/α in ``log-normal``.
         times_std: Its standard deviation.
+        uneven: Share of the items whose elements are at levels of their own, for networks with a
+            noise map; see ``sfumato.training.uneven``.
         low_discrepancy: Whether the times of a batch are spread evenly (Kingma et al., 2021).
         variance_weight: Weight of the likelihood that trains a network's variance head.
         label_dropout: Probability of hiding a label, for classifier-free guidance; only for
@@ -105,6 +107,7 @@ class TrainConfig:
     times: TimesName = "log-normal"
     times_mean: float = -1.2
     times_std: float = 1.2
+    uneven: float = 0.0
     low_discrepancy: bool = False
     variance_weight: float = 0.05
     label_dropout: float = 0.1
@@ -135,6 +138,9 @@ class TrainConfig:
             value = getattr(self, name)
             demand("training", self, name, value is None or 0 <= value < 1, "use [0, 1)")
         demand("training", self, "decay", 0 < self.decay <= 1, "use a share in (0, 1]")
+        demand("training", self, "uneven", 0 <= self.uneven <= 1, "use [0, 1]")
+        density = not (self.uneven and self.weight == "likelihood")
+        demand("training", self, "uneven", density, "uneven levels have no density; weigh by edm")
         demand("training", self, "label_dropout", 0 <= self.label_dropout <= 1, "use [0, 1]")
         both = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         demand("training", self, "betas", both, "use two numbers in [0, 1)")

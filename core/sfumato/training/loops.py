@@ -37,6 +37,7 @@ from sfumato.training.feeds import Batch, Data, Share, batches
 from sfumato.training.losses import Losses, denoising_loss, hide_labels, weight
 from sfumato.training.schedules import ema_decay, learning_rate
 from sfumato.training.times import positions, times
+from sfumato.training.uneven import uneven_level, uneven_weight
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -256,6 +257,9 @@ def batch_losses(
     distribution = times(config)
     level = denoiser.process.level(distribution.quantile(denoiser.process, u))
     w = weight(config.weight, denoiser, level, gamma=config.gamma, times=distribution)
+    if config.uneven:
+        level = uneven_level(denoiser.process, level, batch.numbers, config, x_0.shape[2:])
+        w = uneven_weight(config.weight, denoiser, level, config.gamma)
     classes = getattr(getattr(denoiser.network, "module", denoiser.network), "classes", 0)
     check_labels(batch, classes)
     condition = {key: value.to(device, non_blocking=True) for key, value in batch.condition.items()}

@@ -120,7 +120,7 @@ def denoising_loss(
         x_0: Data in model units.
         level: The level of each item.
         noise: Standard normal.
-        w: Weights of the error of x₀, one per item; 1/c_out² if not given.
+        w: Weights of the error of x₀, one per item or per element; 1/c_out² if not given.
         condition: Passed to the network.
     """
     x_t = denoiser.process.corrupt(x_0, level, noise)
@@ -128,14 +128,15 @@ def denoising_loss(
     output = denoiser.evaluate(x_t, level, c, condition)
     predicted, second = output.chunk(2, dim=1) if denoiser.head else (output, None)
     squared = (predicted - denoiser.target(x_0, x_t, level)).square()
-    error = squared.flatten(1).mean(dim=1)
-    if w is not None:
-        error = error * like(w * c.out**2, error)
+    weighted = squared if w is None else like(w * c.out**2, squared) * squared
+    error = weighted.flatten(1).mean(dim=1)
     if second is None:
         return Losses(error, torch.zeros_like(error))
     if denoiser.head == "variance":
         log_variance = second.clamp(*LOG_VARIANCE)
         head = (log_variance + squared.detach() * (-log_variance).exp()) / 2
+        if w is not None and level.uneven:  # what weighs nothing for the mean is not learnt here
+            head = head * like((w > 0).double(), head)
     else:
         residual = like(c.out, x_0) * squared.detach().sqrt()
         head = bound(denoiser, level, residual, second)
