@@ -30,6 +30,7 @@ from sfumato.runs import (
     bind,
     check_finite,
     expand_condition,
+    expectation,
     fitted,
     null_share,
     prepare,
@@ -117,9 +118,11 @@ def reconstruct(
 
         solved.append(solve(part, counter, n, seed, first, batch, trace, report))
         done += share
-    samples = assemble(prior, bound, solved, n)
+    decoded = [prior.codec.decode(part.samples) for part in solved]
+    samples = assemble(bound, decoded, n)
+    mean, error = expectation(prior, bound, solved)
     seconds = time.perf_counter() - started
-    chi2, residual, band = residuals(pieces, prior, solved, n)
+    chi2, residual, band = residuals(pieces, decoded, n)
     chosen = prepared[0]
     paths = [bound.signal.path] if bound.signal.path is not None else []
     record = run_record(seed=seed, plugin=prior.plugin, inputs=paths) | {
@@ -141,14 +144,18 @@ def reconstruct(
         chi2=chi2[0] if single else chi2,
         residual=residual[0] if single else residual,
         chi2_band=band,
-        null_share=null_share(prepared[0].problem, solved[0]),
+        null_share=null_share(prepared[0].problem, solved[0].samples),
         nfe=counter.forward / max(counter.runs, 1),
         vjp=counter.backward / max(counter.runs, 1),
         seconds=seconds,
         record=record,
         trace=tuple(trace),
         signal=bound.signal if isinstance(operator, Task) else None,
-        fitted=None if bound.parts else fitted(bound.operator, samples),
+        fitted=None
+        if bound.parts
+        else fitted(bound.operator, samples.mean(dim=1) if mean is None else mean),
+        expectation=mean if mean is None or not single else mean[0],
+        expectation_error=error if error is None or not single else error[0],
         rank=samples.ndim - 2,
     )
 

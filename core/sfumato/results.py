@@ -48,6 +48,10 @@ class Result:
         record: What was run: solver, options, seed, versions, hashes, notes.
         trace: One row per step of the first batch: level and residual.
         fitted: A(mean), to compare with the measurement; ``None`` where it was cut into parts.
+        expectation: Posterior mean as the solver read it off on its way, which varies less than
+            the samples' average (see ``Solver.mean_from``), shaped like one sample (or
+            ``[items, *x]``); ``None`` leaves the mean to the samples.
+        expectation_error: Standard error of each of its elements.
         signal: The input, whose header the outputs take; ``None`` for tensors.
         rank: Axes of one x.
     """
@@ -64,6 +68,8 @@ class Result:
     record: Mapping[str, Any] = field(default_factory=dict)
     trace: tuple[Mapping[str, float], ...] = ()
     fitted: Tensor | None = None
+    expectation: Tensor | None = None
+    expectation_error: Tensor | None = None
     signal: Signal | None = None
     rank: int = 3
 
@@ -81,8 +87,16 @@ class Result:
     def mean(self) -> Tensor:
         """Posterior mean: the estimate with the smallest expected square error.
 
-        Elements on which all samples agree keep their value to the last bit.
+        What the solver read off on its way, where it did; else the samples' average. Elements on
+        which all samples agree keep their value to the last bit.
         """
+        if self.expectation is not None:
+            return self.expectation
+        return self.average
+
+    @property
+    def average(self) -> Tensor:
+        """Average of the samples."""
         first = self.samples.select(self.axis, 0)
         return first + (self.samples - first.unsqueeze(self.axis)).mean(dim=self.axis)
 
@@ -90,7 +104,7 @@ class Result:
     def std(self) -> Tensor:
         """Posterior standard deviation of each element (0 if there is one sample)."""
         if self.n == 1:
-            return torch.zeros_like(self.mean)
+            return torch.zeros_like(self.samples.select(self.axis, 0))
         return self.samples.std(dim=self.axis)
 
     def quantile(self, q: float) -> Tensor:
@@ -104,11 +118,14 @@ class Result:
     def interval(self, coverage: float = 0.9) -> tuple[Tensor, Tensor]:
         """Central interval that should hold the truth in a share ``coverage`` of the elements.
 
-        Built as mean ± a quantile of Student's t, which allows for the few samples: with n draws
-        of a Gaussian posterior, truth − mean has variance (1 + 1/n) times the posterior's, and
-        the standard deviation is itself estimated from n − 1 degrees of freedom.
+        Built as mean ± a quantile of Student's t, which allows for the few samples: truth − mean
+        has the posterior's variance and that of the mean itself, 1/n of it for the average of n
+        draws, and the standard deviation is estimated from n − 1 degrees of freedom.
         """
-        half = student_t(0.5 + coverage / 2, self.n - 1) * math.sqrt(1 + 1 / self.n) * self.std
+        own = self.std.square() / self.n
+        if self.expectation_error is not None:
+            own = torch.minimum(own, self.expectation_error.square())
+        half = student_t(0.5 + coverage / 2, self.n - 1) * (self.std.square() + own).sqrt()
         return self.mean - half, self.mean + half
 
     @property
@@ -162,8 +179,9 @@ class Result:
                 "samples": self.samples, "measurement": self.measurement,
                 "chi2": self.chi2, "residual": self.residual,
             }  # fmt: skip
-            if self.fitted is not None:
-                tensors["fitted"] = self.fitted
+            for name in OPTIONAL:
+                if getattr(self, name) is not None:
+                    tensors[name] = getattr(self, name)
             save_file(
                 {k: v.contiguous().cpu() for k, v in tensors.items()}, target / "result.safetensors"
             )
@@ -208,7 +226,7 @@ class Result:
                 seconds=facts.pop("seconds"),
                 rank=facts.pop("rank"),
                 trace=tuple(facts.pop("trace")),
-                fitted=tensors.get("fitted"),
+                **{name: tensors.get(name) for name in OPTIONAL},
                 record={k: v for k, v in facts.items() if k not in DERIVED},
             )
         except Exception as error:
@@ -216,6 +234,7 @@ class Result:
             raise CheckpointError(source, f"not a result folder, or damaged ({why})") from error
 
 
+OPTIONAL = ("fitted", "expectation", "expectation_error")
 DERIVED = {"samples", "shape", "chi2", "consistent", "residual", "null_share", "mean_std"}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ __all__ = [
     "bind",
     "check_finite",
     "expand_condition",
+    "expectation",
     "fitted",
     "null_share",
     "prepare",
@@ -67,6 +68,44 @@ class Prepared:
     name: str
     reason: str
     key: tuple[int, ...]
+
+
+class Solved(NamedTuple):
+    """What a solver found out about one piece, in model units."""
+
+    samples: Tensor
+    """``[items · n, *x]``."""
+    mean: Tensor | None
+    """Posterior mean as read off on the way, ``[items, *x]``, if the solver does."""
+    error: Tensor | None
+    """Its standard error."""
+
+
+class Expectation:
+    """Collects the posterior mean that a solver reads off, sample by sample (Welford, 1962)."""
+
+    def __init__(self, items: int, n: int) -> None:
+        self.items, self.n = items, n
+        self.found: dict[int, tuple[int, Tensor, Tensor]] = {}
+
+    def add(self, low: int, means: Tensor) -> None:
+        """Takes what was read off from the samples in the rows from ``low`` on."""
+        for row, value in enumerate(means, start=low):
+            blank = torch.zeros_like(value)
+            count, mean, scatter = self.found.get(row // self.n, (0, blank, blank))
+            apart = value - mean
+            mean = mean + apart / (count + 1)
+            self.found[row // self.n] = count + 1, mean, scatter + apart * (value - mean)
+
+    def moments(self) -> tuple[Tensor | None, Tensor | None]:
+        """Mean and standard error, ``[items, *x]``; ``None`` unless every sample was seen once."""
+        rows = [self.found.get(item) for item in range(self.items)]
+        complete = [row for row in rows if row is not None and row[0] == self.n]
+        if len(complete) < self.items:
+            return None, None
+        scatter = torch.stack([row[2] for row in complete])
+        error = (scatter / (self.n * max(self.n - 1, 1))).clamp(min=0).sqrt()
+        return torch.stack([row[1] for row in complete]), error
 
 
 class Counter:
@@ -149,26 +188,35 @@ def solve(
     batch: int | None,
     trace: list[dict[str, float]],
     report: Callable[[float, Step], None],
-) -> Tensor:
-    """All samples of one piece in model units, ``[items · n, *x]``."""
+) -> Solved:
+    """All samples of one piece."""
     items = part.problem.y.shape[0]
     rows = [(item, j) for item in range(items) for j in range(n)]
     size = batch or max(1, ELEMENTS // max(1, math.prod(part.problem.shape[1:])))
-    found = []
+    found, seen = [], Expectation(items, n)
     for low in range(0, len(rows), size):
         chunk = rows[low : low + size]
         streams = Streams(seed, [(first + item, j, *part.key) for item, j in chunk])
         problem = part.problem.select([item for item, _ in chunk])
         counted = replace(problem, denoiser=Counted(problem.denoiser, counter))
 
-        def callback(step: Step, low: int = low, count: int = len(chunk)) -> None:
+        means: list[Tensor] = []
+
+        def callback(
+            step: Step, low: int = low, count: int = len(chunk), means: list[Tensor] = means
+        ) -> None:
             if low == 0 and not part.key:
                 trace.append(row(step))
+            mean = part.solver.mean_from(step)
+            if mean is not None:
+                means.append(mean)
             report((low + count * (step.index + 1) / step.count) / len(rows), step)
 
         found.append(part.solver(counted, streams, callback=callback))
+        if means:
+            seen.add(low, torch.stack(means).mean(dim=0))
         counter.runs += len(chunk)
-    return torch.cat(found)
+    return Solved(torch.cat(found), *seen.moments())
 
 
 def row(step: Step) -> dict[str, float]:
@@ -177,31 +225,54 @@ def row(step: Step) -> dict[str, float]:
     return {"step": step.index + 1, "noise_to_signal": ratio}
 
 
-def assemble(prior: Prior, bound: Bound, solved: list[Tensor], n: int) -> Tensor:
-    """Samples in physical units, ``[items, n, *x]``, on the CPU, with the parts put in place."""
-    decoded = [prior.codec.decode(x).cpu() for x in solved]
+def assemble(bound: Bound, decoded: list[Tensor], n: int) -> Tensor:
+    """Samples ``[items, n, *x]`` on the CPU, with the parts put in place.
+
+    Args:
+        bound: Where the parts belong, and what is put back.
+        decoded: Samples of each piece in physical units, ``[items · n, *x]``.
+        n: Samples of each item.
+    """
     if not bound.parts:
-        samples = decoded[0].reshape(-1, n, *decoded[0].shape[1:])
+        samples = decoded[0].cpu().reshape(-1, n, *decoded[0].shape[1:])
     else:
         assert bound.base is not None
         samples = bound.base.expand(1, n, *bound.base.shape).clone()
         for part, x in zip(bound.parts, decoded, strict=True):
             window = samples[(slice(None), slice(None), *part.place)]
-            window[(slice(None), slice(None), *part.keep)] = x[(slice(None), *part.keep)]
+            window[(slice(None), slice(None), *part.keep)] = x.cpu()[(slice(None), *part.keep)]
     for item in samples:
         for j in range(n):
             item[j] = bound.finish(item[j])
     return samples
 
 
+def expectation(
+    prior: Prior, bound: Bound, solved: list[Solved]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The posterior mean that the solver read off, and its error, ``[items, *x]``."""
+    means = [part.mean for part in solved if part.mean is not None]
+    errors = [part.error for part in solved if part.error is not None]
+    if not solved or len(means) < len(solved):
+        return None, None
+    mean = assemble(bound, [prior.codec.decode(x) for x in means], 1)[:, 0]
+    # what is put back is the same in all samples, so their spread says that it is known
+    plain = replace(
+        bound,
+        base=None if bound.base is None else torch.zeros_like(bound.base),
+        finish=lambda x: x,
+    )
+    return mean, assemble(plain, [prior.codec.spread(x) for x in errors], 1)[:, 0]
+
+
 def residuals(
-    pieces: list[Piece], prior: Prior, solved: list[Tensor], n: int
+    pieces: list[Piece], decoded: list[Tensor], n: int
 ) -> tuple[Tensor, Tensor, tuple[float, float]]:
     """χ², root mean square residual, and the band of χ², over all pieces together."""
     squares, plain, count = torch.zeros(()), torch.zeros(()), 0
     exact = False
-    for piece, x in zip(pieces, solved, strict=True):
-        z = piece.operator(prior.codec.decode(x))
+    for piece, x in zip(pieces, decoded, strict=True):
+        z = piece.operator(x)
         y = piece.y.repeat_interleave(n, dim=0)
         likelihood = piece.operator.likelihood
         variance = likelihood.variance
@@ -214,10 +285,10 @@ def residuals(
     return chi2, (plain / max(count, 1)).sqrt(), chi2_band(count)
 
 
-def fitted(operator: Operator, samples: Tensor) -> Tensor:
+def fitted(operator: Operator, mean: Tensor) -> Tensor:
     """A(posterior mean) in physical units, on the CPU, shaped as the measurement is."""
     with torch.no_grad():
-        z = operator(samples.mean(dim=1))
+        z = operator(mean).clone()  # the identity returns what it was given
     return z[0] if len(z) == 1 else z
 
 

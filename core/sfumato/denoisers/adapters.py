@@ -12,7 +12,7 @@ network's wherever the receptive field reaches no further than overlap/4. Operat
 tiled; a measurement may couple any elements.
 
 Both take one to three spatial axes, after batch and channels. Entries of the condition with the
-same spatial axes as x_t are padded and cut along with it.
+same spatial axes as x_t are padded and cut along with it, and so are uneven levels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -67,7 +67,8 @@ class Padded(Denoiser):
         if full == space:
             return self.denoiser(x_t, t, condition)
         padded = each(condition, space, lambda value: reflect(value, full))
-        estimate = self.denoiser(reflect(x_t, full), t, padded)
+        level = spread_out(t, space, lambda value: reflect(value, full))
+        estimate = self.denoiser(reflect(x_t, full), level, padded)
         window: tuple[Any, ...] = (..., *(slice(0, n) for n in space))
         inner_map, inner_draw = estimate.covariance, estimate.sampler
 
@@ -133,7 +134,8 @@ class Tiled(Denoiser):
         for place in itertools.product(*axes):
             cut: tuple[Any, ...] = (..., *(window for window, _ in place))
             told = each(condition, space, operator.itemgetter(cut))
-            part = self.denoiser(x_t[cut], t, told)
+            level = spread_out(t, space, operator.itemgetter(cut))
+            part = self.denoiser(x_t[cut], level, told)
             weight = outer([w for _, w in place]).to(x_t)
             for name in ("mean", "variance", "interpolation"):
                 value = getattr(part, name)
@@ -194,6 +196,14 @@ def each(
         else value
         for name, value in condition.items()
     }
+
+
+def spread_out(t: Level, space: Sequence[int], change: Callable[[Tensor], Tensor]) -> Level:
+    """Applies ``change`` to the coefficients of an uneven level; its time stays."""
+    if not t.uneven:
+        return t
+    alpha, sigma = (change(c.expand(*c.shape[:2], *space)) for c in (t.alpha, t.sigma))
+    return replace(t, alpha=alpha, sigma=sigma)
 
 
 def outer(weights: Sequence[Tensor]) -> Tensor:

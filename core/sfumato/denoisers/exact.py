@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.denoisers.base import Condition, Denoiser, Estimate
+from sfumato.denoisers.uneven import seen_unevenly
 from sfumato.errors import InvalidOptionError, ShapeError
 from sfumato.noise import Streams
 from sfumato.processes import Gaussian, Level, like
@@ -43,6 +44,7 @@ class Exact(Denoiser):
     """A prior whose denoiser is known in closed form."""
 
     knows_covariance: ClassVar[bool] = True
+    takes_uneven: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -68,6 +70,8 @@ class Exact(Denoiser):
 
 class Mixed(Exact):
     """The closed forms; subclasses say what the parts of the mixture are."""
+
+    takes_uneven: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -152,6 +156,8 @@ class Mixed(Exact):
     def __call__(
         self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
     ) -> Estimate:
+        if t.uneven:
+            return self.uneven(x_t, t)
         scores, means, spread = self.seen(x_t, t)
         share = scores.softmax(dim=1)
         mean = torch.einsum("bk,bkn->bn", share, means)
@@ -176,6 +182,28 @@ class Mixed(Exact):
             covariance=covariance,
             sampler=draw,
         )
+
+    def uneven(self, x_t: Tensor, t: Level) -> Estimate:
+        """The estimate where elements are at levels of their own."""
+        scores, means, covariances = seen_unevenly(self, x_t, t)
+        share = scores.softmax(dim=1)
+        mean = torch.einsum("bk,bkn->bn", share, means)
+        apart = means - mean[:, None]
+        total = torch.einsum("bk,bknm->bnm", share, covariances)
+        total = total + torch.einsum("bk,bkn,bkm->bnm", share, apart, apart)
+
+        def covariance(v: Tensor) -> Tensor:
+            return (total @ self.rows(v)[..., None]).reshape(v.shape).to(v.dtype)
+
+        def draw(streams: Streams) -> Tensor:
+            chosen = choose(share, streams)
+            powers, basis = torch.linalg.eigh(pick(covariances, chosen))
+            noise = basis @ (powers.clamp(min=0).sqrt() * streams.normal(mean))[..., None]
+            drawn = pick(means, chosen) + noise[..., 0]
+            return drawn.reshape(x_t.shape).to(x_t.dtype)
+
+        variance = total.diagonal(dim1=1, dim2=2).reshape(x_t.shape).to(x_t.dtype)
+        return Estimate(mean.reshape(x_t.shape).to(x_t.dtype), variance, None, covariance, draw)
 
     def log_prob(self, x_t: Float[Tensor, "batch *x"], t: Level) -> Float[Tensor, " batch"]:
         return self.seen(x_t, t)[0].logsumexp(dim=1)
@@ -294,6 +322,6 @@ def choose(share: Float[Tensor, "batch k"], streams: Streams) -> Tensor:
     return (share.cumsum(dim=1) <= u).sum(dim=1).clamp(max=share.shape[1] - 1)
 
 
-def pick(draws: Float[Tensor, "batch k n"], chosen: Tensor) -> Float[Tensor, "batch n"]:
-    """One row per item."""
+def pick(draws: Float[Tensor, "batch k *n"], chosen: Tensor) -> Float[Tensor, "batch *n"]:
+    """One component per item."""
     return draws[torch.arange(len(draws), device=draws.device), chosen]

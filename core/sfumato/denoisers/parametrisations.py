@@ -161,7 +161,7 @@ class Preconditioned(Denoiser):
         label = self.label(t).to(device=x_t.device, dtype=dtype)
         if t.uneven:
             noisiest = self.label(self.process.level(t.t)).to(label)
-            below = label - like(noisiest, label)
+            below = (label - like(noisiest, label))[:, :1]
             told["noise_map"] = below.expand(len(x_t), 1, *x_t.shape[2:])
             label = noisiest
         scaled = (like(c.scale, x_t) * x_t).to(dtype)

@@ -165,12 +165,10 @@ def first_item(result: Result) -> Result:
         return result
     from dataclasses import replace
 
-    return first_item(
-        replace(
-            result, samples=result.samples[0], measurement=result.measurement[0],
-            chi2=result.chi2[0], residual=result.residual[0],
-        )
-    )  # fmt: skip
+    names = ("samples", "measurement", "chi2", "residual", "expectation", "expectation_error")
+    parts = {name: getattr(result, name) for name in names}
+    firsts = {name: value[0] for name, value in parts.items() if value is not None}
+    return first_item(replace(result, **firsts))
 
 
 def plugin_pictures(name: str) -> Pictures | None:

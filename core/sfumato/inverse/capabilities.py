@@ -9,11 +9,13 @@ An operator:
     spectrum    a singular value decomposition in closed form
     identity    y is x with noise of one strength
     mask        linear, and its pseudo-inverse's projection A⁺A keeps or drops single elements
+    places      a mask that treats all channels of a place alike, and so does its noise
 
 A denoiser:
 
     variance    reports the variance of every element of x₀ given x_t
     covariance  knows Cov[x₀ | x_t] in closed form, without a backward pass
+    uneven      takes a noise level for every element
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ MEANING = {
     "spectrum": "an operator with a closed-form singular value decomposition",
     "identity": "data with noise of one strength and no other damage",
     "mask": "an operator that keeps or drops single elements",
+    "places": "an operator that keeps or drops whole places, with all their channels",
     "variance": "a denoiser that reports its variance",
     "covariance": "a denoiser that knows its covariance in closed form",
+    "uneven": "a denoiser that takes a noise level for every element",
 }
 
 
@@ -54,6 +58,8 @@ def capabilities(operator: Operator) -> frozenset[str]:
             found.add("spectrum")
     if getattr(operator, "is_mask", False):
         found.add("mask")
+        if alike(getattr(operator, "kept", None)) and alike(variance):
+            found.add("places")
     if isinstance(operator.likelihood, Gaussian) and variance is not None:
         found.add("gaussian")
         found.add("noisy" if bool((variance > 0).all()) else "exact")
@@ -64,6 +70,13 @@ def capabilities(operator: Operator) -> frozenset[str]:
     return frozenset(found)
 
 
+def alike(values: Tensor | None) -> bool:
+    """Whether all channels (the first axis of three or more places) have the same values."""
+    if values is None or values.ndim < 2:
+        return True
+    return bool((values == values[:1]).all())
+
+
 def abilities(denoiser: Denoiser) -> frozenset[str]:
     """The names above that hold for ``denoiser``; a wrapper has those of what it wraps."""
     found = set()
@@ -72,6 +85,8 @@ def abilities(denoiser: Denoiser) -> frozenset[str]:
             found |= {"variance", "covariance"}
         if isinstance(layer, WithVariance) or getattr(layer, "head", "") == "variance":
             found.add("variance")
+        if getattr(layer, "takes_uneven", False):
+            found.add("uneven")
     return frozenset(found)
 
 
@@ -111,7 +126,7 @@ def require(method: str, needs: Iterable[str], operator: Operator, denoiser: Den
         from sfumato.inverse.registry import applicable
 
         found = f"{type(operator).__name__} with {type(operator.likelihood).__name__} noise has not"
-        if missing[0] in {"variance", "covariance"}:
+        if missing[0] in {"variance", "covariance", "uneven"}:
             found = "this one does not"
         wanted = " and ".join(MEANING[name] for name in missing)
         raise UnsupportedError(method, wanted, found, applicable(operator, denoiser))

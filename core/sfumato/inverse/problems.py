@@ -162,6 +162,17 @@ class Solver(ABC):
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    def mean_from(self, step: Step) -> Tensor | None:
+        """E[x₀ | y] as seen from ``step``; ``None`` for steps that are not to be counted.
+
+        E[x₀ | y] is the mean over x_t given y of E[x₀ | x_t, y], which is what a posterior's
+        denoiser returns. Averaged over samples, and over steps, it is nearer to the posterior mean
+        than the samples' own average, by what x₀ still varies given x_t (Rao–Blackwell): the more,
+        the earlier the step, while a guide's approximation is the better, the later. Solvers that
+        know which steps to trust say so; the others leave the mean to the samples.
+        """
+        return None
+
     @abstractmethod
     def __call__(
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None

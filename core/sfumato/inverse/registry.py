@@ -77,6 +77,7 @@ LG = ("linear", "gaussian")
 
 METHODS: dict[str, Method] = {
     "denoising": Method("solvers.denoising:Denoising", EXACT, ("identity", "gaussian", "noisy"), (1, 0, 0), 10, "the prior's reverse process, started at the noise level of y"),
+    "fused": Method("guides.fused:Fused", EXACT, ("mask", "places", "gaussian", "uneven"), (1, 0, 0), 12, "state and measurement as one state with uneven levels; nothing is approximated", (("order", 2), ("eta", 1.0)), (("start", 5.0), ("end", 0.01), ("mean_over", (0.0, 0.0))), "dpm-solver"),
     "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 8, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("start", 5.0), ("end", 0.01)), "gibbs"),
     "diagonal": Method("guides.diagonal:Diagonal", MOMENTS, ("gaussian", "variance"), (1, 0, 10), 20, "moment matching with the denoiser's own variances; no backward pass", CALIBRATED),
     "mmps": Method("guides.moment:MMPS", MOMENTS, ("gaussian",), (1, 8, 8), 20, "moment matching with the Jacobian's covariance, and draws from it", CALIBRATED),
@@ -182,6 +183,7 @@ def choose(operator: Operator, denoiser: Denoiser, *, budget: int | None = None)
 PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("mmps-exact", ("linear",), "the prior knows its covariance: no backward pass"),
     ("denoising", (), "y is a state of the prior's process; only the network approximates"),
+    ("fused", (), "y and x_t are one state of the prior's process; only the network approximates"),
     ("proximal", (), "the prior reports its variance; calibrated draws, no backward pass"),
     ("diagonal", ("linear",), "the prior reports its variance; calibrated, no backward pass"),
     ("mmps", ("linear",), "linear A and Gaussian noise; keeps the prior's correlations"),

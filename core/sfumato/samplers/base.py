@@ -45,7 +45,8 @@ class Step:
         count: How many steps there are.
         level: The level just reached.
         x: State at that level, ``[batch, *x]``.
-        estimate: The estimate that the step used.
+        estimate: The estimate that the step used; the last one if there were several.
+        estimates: All of them, in the order in which they were made.
     """
 
     index: int
@@ -53,6 +54,7 @@ class Step:
     level: Level
     x: Tensor
     estimate: Estimate
+    estimates: tuple[Estimate, ...] = ()
 
 
 class Sampler(ABC):
@@ -112,18 +114,19 @@ def run(
     """
     levels = denoiser.process.levels(grid)
     history: list[tuple[Level, Tensor]] = []
-    last: list[Estimate] = []
+    made: list[Estimate] = []
 
     def denoise(x_t: Tensor, t: Level) -> Estimate:
         estimate = denoiser(x_t, t, condition)
-        last[:] = [estimate]
+        made.append(estimate)
         return estimate
 
     with torch.no_grad():
         for index, (t, s) in enumerate(itertools.pairwise(levels)):
+            made.clear()
             x = sampler.step(denoise, x, t, s, streams, history)
             if callback is not None:
-                callback(Step(index, len(levels) - 1, s, x, last[0]))
+                callback(Step(index, len(levels) - 1, s, x, made[-1], tuple(made)))
     finite = torch.isfinite(x)
     if not finite.all():
         raise NotFiniteError("samples", int((~finite).sum()), x.numel())

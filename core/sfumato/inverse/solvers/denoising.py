@@ -17,7 +17,7 @@ from sfumato.inverse.problems import Callback, Problem, Solver
 from sfumato.noise import Streams
 from sfumato.processes import like
 from sfumato.processes.grids import log_snr
-from sfumato.samplers import DPMSolver, Sampler, run
+from sfumato.samplers import DPMSolver, Sampler, Step, run
 
 __all__ = ["Denoising"]
 
@@ -38,6 +38,9 @@ class Denoising(Solver):
     sampler: Sampler = field(default_factory=lambda: DPMSolver(order=2, eta=1.0))
     steps: int = 10
     end: float = 0.05
+
+    def mean_from(self, step: Step) -> Tensor | None:
+        return step.estimate.mean if step.index == 0 else None  # of y itself: nothing varies yet
 
     def __call__(
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from sfumato.errors import UnknownNameError
+from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.inverse.capabilities import require
 from sfumato.inverse.problems import Callback, Guide, Problem, Solver
 from sfumato.noise import Streams
 from sfumato.processes.grids import GRIDS
-from sfumato.samplers import DDPM, Sampler, run
+from sfumato.samplers import DDPM, Sampler, Step, run
 
 __all__ = ["Guided"]
 
@@ -27,6 +28,10 @@ class Guided(Solver):
         grid: Name of the grid: ``"log-snr"``, ``"karras"`` or ``"uniform"``.
         start: Noise-to-signal ratio to start at; the process's largest if not given.
         end: Smallest ratio other than 0; the process's smallest if not given.
+        mean_over: First and last step, as shares of all in [0, 1], whose estimates are averaged
+            for the posterior mean: (0, 0) is the first evaluation alone, which is right for exact
+            guides; the later the first, the less a guide's approximation matters. ``None`` leaves
+            the mean to the samples.
     """
 
     guide: Guide
@@ -35,6 +40,22 @@ class Guided(Solver):
     grid: str = "log-snr"
     start: float | None = None
     end: float | None = None
+    mean_over: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.mean_over is not None and not 0 <= self.mean_over[0] <= self.mean_over[1] <= 1:
+            raise InvalidOptionError(
+                "solver", f"mean_over={self.mean_over}", "use two shares in [0, 1] in order"
+            )
+
+    def mean_from(self, step: Step) -> Tensor | None:
+        if self.mean_over is None:
+            return None
+        first, last = (share * step.count for share in self.mean_over)
+        if not first <= step.index <= last:
+            return None
+        means = [estimate.mean for estimate in step.estimates]
+        return torch.stack(means).mean(dim=0)
 
     def __call__(
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sfumato.inverse.capabilities import require
+from sfumato.inverse.elements import elements
 from sfumato.inverse.problems import Callback, Problem, Solver
 from sfumato.inverse.solvers.loop import descend
 from sfumato.inverse.solvers.travel import check_travel
@@ -49,13 +50,8 @@ class RePaint(Solver):
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None
     ) -> Tensor:
         require("RePaint", self.needs, problem.operator, problem.denoiser)
-        operator = problem.linear
         blank = problem.blank()
-        measured = operator.pinv(operator(torch.ones_like(blank))).abs() > 0.5
-        known = operator.pinv(operator.restrict(problem.y))
-        # the noise of y in the places of x
-        noise = operator.pinv((problem.noise + torch.zeros_like(problem.y.abs())).to(problem.y))
-        noise = noise.real if noise.is_complex() else noise
+        measured, known, noise = elements(problem)
 
         def step(x_t: Tensor, t: Level, s: Level) -> tuple[Tensor, Tensor]:
             x_hat = problem.denoiser(x_t, t, problem.condition).mean

@@ -1,0 +1,65 @@
+"""Fusing the state with a measurement of single elements: exact, where levels may be uneven.
+
+The state x_t = α x₀ + σ ε and a measurement y = x₀ + n of an element, n ~ N(0, σ_y²), are two
+independent Gaussian looks at the same x₀. What they say together is one look,
+
+    z = r² (α x_t/σ² + y/σ_y²),        1/r² = α²/σ² + 1/σ_y²,        z | x₀ ~ N(x₀, r²),
+
+and where nothing is measured the look is x_t/α with r = σ/α. So z is a state of the same process in
+which every element has its own level, and
+
+    E[x₀ | x_t, y] = D(z, r),
+
+with nothing approximated but the network D: no linearisation, no covariance, no backward pass. The
+denoiser must take a level for every element, as networks with a noise map do. An element measured
+without noise is at the lowest level, and comes back as measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sfumato.denoisers import Estimate
+from sfumato.inverse.elements import elements
+from sfumato.inverse.problems import Guide, Problem
+from sfumato.processes import Level, like
+
+__all__ = ["Fused"]
+
+
+@dataclass(frozen=True)
+class Fused(Guide):
+    """The exact posterior denoiser of masks and of white noise, known or uneven."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"mask", "places", "gaussian", "uneven"})
+
+    def __call__(self, problem: Problem, x_t: Tensor, t: Level) -> Estimate:
+        measured, values, noise = elements(problem)
+        free = like(t.ratio, x_t).square()
+        share = torch.where(measured, free / (free + noise), 0.0)
+        z = torch.lerp(x_t / like(t.alpha, x_t), values, share)
+        level = uneven(problem, torch.where(measured, share * noise, free))
+        state = like(level.alpha, z) * z
+        estimate = problem.denoiser(state, level, problem.condition)
+        sure, spread = measured & (noise == 0), estimate.variance
+        draw = estimate.sampler
+        return Estimate(
+            torch.where(sure, values, estimate.mean),
+            variance=None if spread is None else torch.where(sure, 0.0, spread),
+            sampler=None if draw is None else lambda s: torch.where(sure, values, draw(s)),
+        )
+
+
+def uneven(problem: Problem, variance: Tensor) -> Level:
+    """The level at which every element of x₀ is seen with its own ``variance``, in data units."""
+    process = problem.denoiser.process
+    if variance.ndim > 2:  # all channels of a place are alike
+        variance = variance[:, :1]
+    values, places = variance.unique(return_inverse=True)  # a logarithm for each is not cheap
+    levels = process.level(process.schedule.time_of(values.double().cpu().log() / 2))
+    t, alpha, sigma = (c[places.cpu()] for c in (levels.t, levels.alpha, levels.sigma))
+    return Level(t.flatten(1).amax(dim=1), alpha, sigma, process)
