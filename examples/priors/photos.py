@@ -7,9 +7,8 @@
 shipped weights names each with its author), of which 8 are held out. Every photograph is seen at
 several sizes, so that the network meets fine and coarse detail; a crop of 64×64 comes from a
 picture with a probability that grows with its area to the power ¾, turned and mirrored, and with
-its channels shuffled one time in ten and without colour one time in twelve. Four crops in ten have
-a noise level for every pixel. 20,000 steps of 16 crops take about 85 minutes on one CPU core with
-bf16 and compilation (3.9 steps per second).
+its channels shuffled one time in ten. 20,000 steps of 16 crops take about 85 minutes on one CPU
+core with bf16 and compilation (3.9 steps per second).
 
 ``--weights FILE`` starts from weights in place of random ones: a ``safetensors`` file, or a
 ``torch.save`` of a state dictionary (alone, or under the key ``ema``).
@@ -45,7 +44,6 @@ LARGE, SMALL = (1600, 1000, 640, 420), (480, 320)
 CROP = 64
 OPTIONS: dict[str, Any] = {
     "channels": 3, "widths": (64, 128, 160), "blocks": (2, 2, 3), "fold": 2, "variance": True,
-    "noise_map": True,
 }  # fmt: skip
 CONFIG = TrainConfig(
     steps=20_000,
@@ -62,7 +60,6 @@ CONFIG = TrainConfig(
     times="log-normal",
     times_mean=-1.5,
     times_std=1.4,
-    uneven=0.4,
     variance_weight=0.05,
     validation_every=2000,
     validation_items=64,
@@ -100,8 +97,6 @@ class Crops:
         crop = crop.flip(1) if turn > 3 else crop
         if below(10, generator) == 0:
             crop = crop[torch.randperm(3, generator=generator)]
-        if below(12, generator) == 0:
-            return crop.float().mean(dim=0, keepdim=True).expand(3, -1, -1) / 255
         return crop.float() / 255
 
     def validation(self) -> Corners | None:
@@ -180,11 +175,6 @@ def warm(prior: Prior, path: Path) -> Prior:
     else:
         stored = torch.load(path, map_location="cpu", weights_only=True)
         weights = stored.get("ema", stored)
-    first, own = weights["first.weight"], prior.network.state_dict()["first.weight"]
-    missing = own.shape[1] - first.shape[1]
-    if missing > 0:  # a network without a noise map becomes one that does not heed it yet
-        more = first.new_zeros(len(first), missing, *first.shape[2:])
-        weights["first.weight"] = torch.cat([first, more], dim=1)
     prior.network.load_state_dict(weights)
     return prior
 
@@ -216,9 +206,6 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder that fetch.py filled")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=CONFIG.steps)
-    parser.add_argument("--batch", type=int, default=CONFIG.batch)
-    parser.add_argument("--lr", type=float, default=CONFIG.lr)
-    parser.add_argument("--uneven", type=float, default=CONFIG.uneven)
     parser.add_argument("--weights", type=Path, help="start from these")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--compile", action="store_true")
@@ -231,9 +218,6 @@ def main() -> None:
     config = replace(
         CONFIG,
         steps=arguments.steps,
-        batch=arguments.batch,
-        lr=arguments.lr,
-        uneven=arguments.uneven,
         compile=arguments.compile,
         mixed_precision="bf16" if arguments.bf16 else "auto",
     )

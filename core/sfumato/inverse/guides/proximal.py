@@ -40,28 +40,33 @@ class Proximal(Guide):
 
     Args:
         inflation: Factor on the learned variance. Draws of independent elements lack the
-            correlations of the truth, and the network takes a part of them out again as noise; 2
-            was chosen on held-out photographs, where it brought the share of pixels inside the
-            90 % interval from 72 to 80 % for deblurring and from 85 to 88 % for inpainting, at
-            0.2 dB.
+            correlations of the truth, and the network takes a part of them out again as noise.
+            What is measured is put right by the measurement, what is not stays too narrow; so if
+            ``None``, it is 1 plus the share of the elements that y leaves open. On three held-out
+            photographs a factor of 1 in place of 2 brought a deblurred sample from 31.8 to 34.5 dB
+            and its 90 % intervals from 95 to 88 % of the pixels; on enlarging 4 times it took the
+            intervals from 86 to 74 %.
         iterations: Largest number of products with A and A* where no closed form is known.
         tolerance: Relative residual at which an item stops earlier.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "gaussian", "variance"})
 
-    inflation: float = 2.0
+    inflation: float | None = None
     iterations: int = 30
     tolerance: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not self.inflation >= 0:
+        if self.inflation is not None and not self.inflation >= 0:
             raise InvalidOptionError("Proximal", f"inflation={self.inflation}", "use 0 or more")
 
     def __call__(self, problem: Problem, x_t: Tensor, t: Level) -> Estimate:
         estimate = problem.denoiser(x_t, t, problem.condition)
         operator, x_hat, spread = problem.linear, estimate.mean, estimate.variance
         assert spread is not None
+        inflation = self.inflation
+        if inflation is None:
+            inflation = 2 - min(1.0, operator.observed(problem.y) / x_hat[0].numel())
         gain = isotropic(problem, estimate, t, data_spread(problem.denoiser))
 
         def update(centre: Tensor, noise: Tensor | float) -> Tensor:
@@ -72,7 +77,7 @@ class Proximal(Guide):
             return centre + gain * operator.adjoint(weights)
 
         def draw(streams: Streams) -> Tensor:
-            centre = x_hat + (self.inflation * spread.clamp(min=0)).sqrt() * streams.normal(x_hat)
+            centre = x_hat + (inflation * spread.clamp(min=0)).sqrt() * streams.normal(x_hat)
             return update(centre, problem.noise.sqrt() * streams.normal(problem.y))
 
         return Deferred(lambda: update(x_hat, 0.0), draw)
