@@ -10,6 +10,9 @@ with x' ~ N(x̂, V) and n ~ N(0, Σ),
     x' + K (y + n − A x') ~ N(μ, C).
 
 For a network V v = (σ²/α) Jᵀ v is a backward pass, so products with V are what is counted here.
+
+Where A and V are both diagonal so are K and C, and the elements of x₀ stay independent. Then the
+Gaussian is given by its mean and variances, and whoever draws from it may add other noise first.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from sfumato.linalg import dot, norm, per_item
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
 
-__all__ = ["Conditioning", "isotropic", "square_root"]
+__all__ = ["Conditioning", "independent", "isotropic", "simulated", "square_root"]
 
 Map = Callable[[Tensor], Tensor]
 
@@ -69,8 +72,8 @@ class Conditioning:
 
     def draw(self, deviation: Tensor, streams: Streams) -> Tensor:
         """A draw of N(μ, C), given a draw ``deviation`` of N(0, V)."""
-        noise = self.problem.noise.sqrt() * streams.normal(self.problem.y)
-        residual = self.problem.residual(self.linearised[0] + self.forward(deviation) - noise)
+        restrict, seen = self.problem.operator.restrict, self.forward(deviation)
+        residual = restrict(simulated(self.problem, streams) - self.linearised[0] - seen)
         return self.x_hat + deviation + self.gain(residual)
 
     def gain(self, residual: Tensor) -> Tensor:
@@ -108,6 +111,38 @@ class Conditioning:
         if isinstance(operator, Linear) and noise.numel() == 1 and operator.spectrum is not None:
             return operator.spectrum.solve(r, self.typical, noise)
         return r
+
+
+def independent(
+    problem: Problem, x_hat: Tensor, variance: Tensor, gain: Tensor, inflation: float = 1.0
+) -> Estimate:
+    """x' + K (y + n − A x') for x' of independent elements and an operator that has ``gain``.
+
+    Its mean is x̂ + K (y − x̂) and its variance (1 − K)² var + K² Σ, element by element.
+
+    Args:
+        problem: Operator, measurement and noise.
+        x_hat: Mean of x'.
+        variance: Its variances; broadcastable to ``x_hat``.
+        gain: K, 0 where nothing is measured; broadcastable to ``x_hat``.
+        inflation: Factor on ``variance``.
+    """
+    K = gain.to(device=x_hat.device, dtype=x_hat.real.dtype if x_hat.is_complex() else x_hat.dtype)
+    # where nothing is measured y may hold anything, infinities too, which 0 · y would keep
+    mean = torch.where(K != 0, x_hat.lerp(problem.y, K.to(x_hat.dtype)), x_hat)
+    left = inflation * (1 - K) ** 2 * variance
+    return Estimate(mean, variance=left.add_(K**2 * problem.noise))
+
+
+def simulated(problem: Problem, streams: Streams) -> Tensor:
+    """y + n: the measurement with fresh noise of its own strength. Without noise nothing is drawn.
+
+    Treated as read-only, because it may be y itself.
+    """
+    noise = problem.noise
+    if not bool((noise != 0).any()):
+        return problem.y
+    return streams.perturb_(problem.y.clone(), noise.sqrt())
 
 
 def isotropic(
