@@ -158,9 +158,7 @@ class Preconditioned(Denoiser):
         """This denoiser's row at level ``t``."""
         return coefficients(self.prediction, t, self.spread)
 
-    def evaluate(
-        self, x_t: Tensor, t: Level, c: Row[Any], condition: Condition = None
-    ) -> Tensor:
+    def evaluate(self, x_t: Tensor, t: Level, c: Row[Any], condition: Condition = None) -> Tensor:
         """F(c_in x_t, c_noise), in the network's dtype inside and the state's dtype outside."""
         dtype = self.dtype or x_t.dtype
         told = dict(condition or {})

@@ -28,7 +28,8 @@ from sfumato.denoisers import Estimate
 from sfumato.inverse.capabilities import data_spread
 from sfumato.inverse.operators import Linear
 from sfumato.inverse.problems import Problem
-from sfumato.linalg import dot, norm, per_item
+from sfumato.inverse.standard import Selection
+from sfumato.linalg import dot, moved, norm, per_item
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
 
@@ -88,26 +89,30 @@ class Conditioning:
         goal = self.tolerance**2 * rho
         active = rho > 0
         total = torch.zeros_like(self.x_hat)
-        for _ in range(self.iterations):
+        for number in range(1, self.iterations + 1):
             if not bool(active.any()):
                 break
             vp = self.covariance(adjoint(p))
-            mp = self.forward(vp) + noise * p
+            mp = torch.addcmul(self.forward(vp), noise, p)
             curvature = dot(p, mp)
             # an inexact Jacobian may not be positive; such an item keeps its last iterate
             active = active & (curvature > 0)
             step = torch.where(active, rho / curvature.where(active, 1.0), 0.0)
-            total = total + per_item(step, total) * vp
-            r = r - per_item(step, r) * mp
+            total = moved(total, step, vp)
+            if number == self.iterations:
+                break
+            r = moved(r, -step, mp)
             z = self.precondition(r)
             rho, previous = dot(r, z), rho
             active = active & (rho > goal)
-            p = z + per_item(torch.where(active, rho / previous.where(active, 1.0), 0.0), p) * p
+            p = moved(z, torch.where(active, rho / previous.where(active, 1.0), 0.0), p)
         return total
 
     def precondition(self, r: Tensor) -> Tensor:
         """(r² A A* + σ²)⁻¹ r where a spectrum is known, which costs no product with V."""
         operator, noise = self.problem.operator, self.problem.noise
+        if isinstance(operator, Selection):
+            return r  # the spectrum is flat: a factor, which conjugate gradients do not notice
         if isinstance(operator, Linear) and noise.numel() == 1 and operator.spectrum is not None:
             return operator.spectrum.solve(r, self.typical, noise)
         return r
@@ -171,30 +176,37 @@ def square_root(covariance: Map, z: Tensor, iterations: int) -> Tensor:
     expected square norm is that of V^½ z after any number of steps, because e₁ᵀ T e₁ is exact.
     """
     size = norm(z)
-    q, previous = z / per_item(size.clamp(min=1e-300), z), torch.zeros_like(z)
-    basis, diagonal, off = [], [], []
-    beta = torch.zeros_like(size)
-    for _ in range(iterations):
+    q = z / per_item(size.clamp(min=1e-300), z)
+    basis: list[Tensor] = []
+    diagonal: list[Tensor] = []
+    off: list[Tensor] = []
+    while True:
+        w = covariance(q)
+        if basis:
+            w = moved(w, -beta, basis[-1])
         basis.append(q)
-        w = covariance(q) - per_item(beta, q) * previous
         alpha = dot(q, w)
-        w = w - per_item(alpha, q) * q
+        diagonal.append(alpha)
+        if len(basis) == iterations:
+            break
+        w = moved(w, -alpha, q)
         for other in basis:  # rounding would cost orthogonality
-            w = w - per_item(dot(other, w), w) * other
+            w = moved(w, -dot(other, w), other)
         beta = norm(w)
         # the Krylov space is exhausted where what is left is rounding
         beta = torch.where(beta > 1e-6 * alpha.abs(), beta, 0.0)
-        diagonal.append(alpha)
         off.append(beta)
-        alive = (beta > 0).to(beta)
-        previous, q = q, w * per_item(alive / beta.where(beta > 0, 1.0), w)
+        q = w * per_item(torch.where(beta > 0, 1 / beta.where(beta > 0, 1.0), 0.0), w)
     tridiagonal = torch.diag_embed(torch.stack(diagonal, dim=1))
     if iterations > 1:
-        side = torch.stack(off[:-1], dim=1)
+        side = torch.stack(off, dim=1)
         tridiagonal = tridiagonal + torch.diag_embed(side, 1) + torch.diag_embed(side, -1)
     # an item that is not finite must not make the decomposition of the others fail
     fine = torch.isfinite(tridiagonal).flatten(1).all(dim=1)
     powers, vectors = torch.linalg.eigh(torch.where(fine[:, None, None], tridiagonal, 0.0))
     weights = (vectors * powers.clamp(min=0).sqrt()[:, None] * vectors[:, :1]).sum(dim=2)
     weights = torch.where(fine[:, None], weights * size[:, None], torch.nan)
-    return torch.stack([per_item(weights[:, i], q) * q for i, q in enumerate(basis)]).sum(dim=0)
+    root = per_item(weights[:, 0], z) * basis[0]
+    for i, q in enumerate(basis[1:], start=1):
+        root = moved(root, weights[:, i], q)
+    return root

@@ -35,8 +35,8 @@ class Scales(NamedTuple):
 class Level:
     """Time t with its signal scale α and noise scale σ.
 
-    In an uneven level α and σ have the axes of the state (each full or of length 1) and ``t`` is the
-    time of the noisiest element, or a later one.
+    In an uneven level α and σ have the axes of the state (each full or of length 1) and ``t`` is
+    the time of the noisiest element, or a later one.
     """
 
     t: Tensor

@@ -185,9 +185,7 @@ def deviation(factor: Number, variance: Tensor, rest: Number, x: Tensor) -> Tens
 def weights(t: Level, s: Level, eta: float) -> tuple[Tensor, Tensor, Tensor]: ...
 @overload
 def weights(t: Scales, s: Scales, eta: float) -> tuple[Number, Number, Number]: ...
-def weights(
-    t: Level | Scales, s: Level | Scales, eta: float
-) -> tuple[Number, Number, Number]:
+def weights(t: Level | Scales, s: Level | Scales, eta: float) -> tuple[Number, Number, Number]:
     """k₀, c and λ² of the kernel, in float64."""
     variance = eta**2 * bridge_variance(t, s)
     carry = root(s.sigma**2 - variance) / t.sigma
