@@ -1,8 +1,8 @@
 """Per-sample linear algebra on callables: any shape, real or complex, one answer per item.
 
 Every item of the batch has its own step sizes and its own stopping, so its answer does not depend
-on its neighbours. Sums run in float64 where the state is float32, because conjugate gradients lose
-orthogonality first in the scalar products.
+on its neighbours. Scalar products are float64 where the state is float32, because it is there that
+conjugate gradients lose orthogonality first.
 """
 
 from __future__ import annotations
@@ -13,15 +13,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["conjugate_gradient", "dot", "gmres", "norm", "operator_norm", "per_item"]
+__all__ = ["conjugate_gradient", "dot", "gmres", "moved", "norm", "operator_norm", "per_item"]
 
 Map = Callable[[Tensor], Tensor]
+BLOCK = 256
 
 
 def dot(a: Tensor, b: Tensor) -> Float[Tensor, " batch"]:
     """Re⟨a, b⟩ of each item, in float64."""
     product = (a.conj() * b).real if a.is_complex() else a * b
-    return product.flatten(1).sum(dim=1, dtype=torch.float64)
+    return total(product.flatten(1))
+
+
+def total(x: Tensor) -> Float[Tensor, " batch"]:
+    """Sum of each row, in float64.
+
+    Blocks are summed in the precision of ``x``: summing it all in float64 would first make a
+    float64 copy, which costs several times as much as the products themselves. Blocks of one
+    length also make the result independent of the number of rows.
+    """
+    whole = x.shape[1] // BLOCK
+    blocks = x[:, : whole * BLOCK].reshape(len(x), whole, BLOCK).sum(dim=2)
+    rest = x[:, whole * BLOCK :].sum(dim=1, dtype=torch.float64)
+    return blocks.sum(dim=1, dtype=torch.float64) + rest
 
 
 def norm(a: Tensor) -> Float[Tensor, " batch"]:
@@ -33,6 +47,11 @@ def per_item(value: Tensor, x: Tensor) -> Tensor:
     """One number per item, shaped and typed to multiply ``x``."""
     real = x.real.dtype if x.is_complex() else x.dtype
     return value.to(real).reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def moved(x: Tensor, step: Tensor, along: Tensor) -> Tensor:
+    """x + step · along with one step per item, in one pass over memory."""
+    return torch.addcmul(x, per_item(step, x), along)
 
 
 def conjugate_gradient(
@@ -72,12 +91,11 @@ def conjugate_gradient(
         curvature = dot(p, mp)
         active = active & (curvature > 0)
         step = torch.where(active, rho / curvature.where(active, 1.0), 0.0)
-        x = x + per_item(step, x) * p
-        r = r - per_item(step, r) * mp
+        x, r = moved(x, step, p), moved(r, -step, mp)
         z = r if precondition is None else precondition(r)
         rho, previous = dot(r, z), rho
         active = active & (norm(r) > goal)
-        p = z + per_item(torch.where(active, rho / previous.where(active, 1.0), 0.0), z) * p
+        p = moved(z, torch.where(active, rho / previous.where(active, 1.0), 0.0), p)
     return x
 
 

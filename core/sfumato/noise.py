@@ -61,24 +61,38 @@ class Streams:
 
         Complex noise has unit variance in total: 1/2 in the real, 1/2 in the imaginary part.
         """
-        real = torch.complex64 if like.is_complex() else torch.float32
-        return self.draw(like, lambda shape, g: torch.randn(shape, generator=g, dtype=real))
+        single = torch.complex64 if like.is_complex() else torch.float32
+        return self.draw(like, single, lambda row, g: row.normal_(generator=g))
 
     def uniform(self, like: Tensor) -> Tensor:
         """Uniform noise in [0, 1) with the shape, dtype and device of ``like``."""
-        return self.draw(like, lambda shape, g: torch.rand(shape, generator=g))
+        return self.draw(like, torch.float32, lambda row, g: row.uniform_(generator=g))
 
-    def draw(self, like: Tensor, one: Callable[[torch.Size, torch.Generator], Tensor]) -> Tensor:
-        """Stacks ``one(shape, generator)`` over the items.
+    def perturb_(self, x: Tensor, spread: float | Tensor) -> Tensor:
+        """x + spread · z with fresh standard normal z, written into ``x``.
+
+        Args:
+            x: A state that nobody else needs, ``[batch, *x]``.
+            spread: Standard deviation: a number or a tensor that broadcasts to ``x``. The number 0
+                draws nothing.
+        """
+        if isinstance(spread, Tensor):
+            return x.add_(self.normal(x).mul_(spread))
+        return x.add_(self.normal(x), alpha=spread) if spread else x
+
+    def draw(
+        self, like: Tensor, dtype: torch.dtype, fill: Callable[[Tensor, torch.Generator], object]
+    ) -> Tensor:
+        """Noise that ``fill(row, generator)`` writes, row by row, in ``dtype`` on the CPU.
 
         Raises:
             ShapeError: If the batch of ``like`` has another size than there are streams.
         """
         if like.shape[0] != len(self):
             raise ShapeError("batch", like.shape[:1], f"{len(self)}, one item per random stream")
-        shape = like.shape[1:]
-        rows = [one(shape, generator) for generator in self.generators]
-        noise = rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
+        noise = torch.empty(like.shape, dtype=dtype)
+        for row, generator in zip(noise, self.generators, strict=True):
+            fill(row, generator)
         return noise.to(device=like.device, dtype=like.dtype)
 
 

@@ -130,3 +130,16 @@ def test_the_operator_norm_is_the_largest_singular_value() -> None:
 
     found = operator_norm(gram, noise(*SHAPE, dtype=torch.float64), iterations=400)
     torch.testing.assert_close(found, torch.linalg.matrix_norm(a, ord=2), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("size", [1, 255, 256, 1000])
+def test_a_scalar_product_is_right_for_any_length_and_alone_as_in_a_batch(
+    size: int, dtype: torch.dtype
+) -> None:
+    a, b = noise(3, size, dtype=dtype), noise(3, size, dtype=dtype, seed=1)
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    expected = (a.to(wide).conj() * b.to(wide)).real.sum(dim=1)
+    bound = 1e-6 if dtype in {torch.float32, torch.complex64} else 1e-14
+    torch.testing.assert_close(dot(a, b), expected, rtol=0, atol=bound * size)
+    assert torch.equal(dot(a[1:2], b[1:2]), dot(a, b)[1:2])

@@ -85,3 +85,18 @@ def test_the_global_generator_is_not_touched() -> None:
 def test_a_batch_of_another_size_is_refused() -> None:
     with pytest.raises(ShapeError, match="3, one item per random stream"):
         Streams.count(0, 3).normal(blank(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64])
+def test_a_state_is_perturbed_in_place_by_the_next_noise(dtype: torch.dtype) -> None:
+    x, z = torch.ones(2, 3, 5, dtype=dtype), Streams.count(0, 2).normal(blank(2, dtype=dtype))
+    widths = torch.arange(5.0)
+    torch.testing.assert_close(Streams.count(0, 2).perturb_(x.clone(), 0.5), 1 + 0.5 * z)
+    assert Streams.count(0, 2).perturb_(x, widths) is x
+    torch.testing.assert_close(x, 1 + widths * z)
+
+
+def test_a_perturbation_of_width_zero_draws_nothing() -> None:
+    streams = Streams.count(0, 2)
+    assert torch.equal(streams.perturb_(blank(2), 0.0), blank(2))
+    assert torch.equal(streams.normal(blank(2)), Streams.count(0, 2).normal(blank(2)))

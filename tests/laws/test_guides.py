@@ -11,6 +11,7 @@ from sfumato.codecs import Affine
 from sfumato.denoisers import Denoiser, Estimate, GaussianPrior, tweedie
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.inverse.guides import DDNM, DDS, DPS, MMPS, TMPD, Diagonal, DiffPIR, PiGDM
+from sfumato.inverse.guides.proximal import Proximal
 from sfumato.inverse.likelihoods import Gaussian as Noise
 from sfumato.inverse.likelihoods import Laplace, Poisson, Quantised
 from sfumato.inverse.operators import Operator
@@ -286,9 +287,29 @@ def test_moment_matching_linearises_a_nonlinear_operator() -> None:
         assert float(x.std()) == pytest.approx(0.0224, rel=0.2)
 
 
+@pytest.mark.parametrize("sigma", [0.0, SIGMA])
+@pytest.mark.parametrize("guide", [Proximal(inflation=1.5), Diagonal()], ids=repr)
+def test_a_mask_has_the_moments_of_draws_with_the_matrix_of_its_rows(guide, sigma: float) -> None:
+    n, prior = 4000, chain(Gaussian(VP()))
+    level, streams = prior.process.level(0.4), Streams.count(0, n)
+    mask, matrix = masked(sigma), Matrix(torch.eye(D).double()[::2], likelihood=Noise(sigma))
+    y = measured(prior, mask, n).y.clone()
+    y[:, 1::2] = torch.inf  # what is not measured is not used
+    x_t = streams.normal(y)[:1].expand(n, D)
+    with torch.no_grad():
+        by_element = guide(Problem(prior, mask, y), x_t, level)
+        by_rows = guide(Problem(prior, matrix, y[:, ::2]), x_t, level)
+        draws = by_rows.draw(streams)
+    torch.testing.assert_close(by_element.mean, by_rows.mean)
+    spread = by_element.variance[0].sqrt()
+    assert ((draws.mean(0) - by_element.mean[0]).abs() <= 5 * spread / n**0.5 + 1e-9).all()
+    assert ((draws.std(0) - spread).abs() <= 5 * spread / (2 * n) ** 0.5 + 1e-9).all()
+
+
 def test_the_mean_of_a_deferred_estimate_is_not_computed_for_a_draw() -> None:
     prior = chain(Gaussian(EDM()))
-    problem = measured(prior, masked(), 2)
+    operator = Convolve(torch.tensor([1.0, 2, 1]) / 4, (D,), "circular", Noise(SIGMA))
+    problem = measured(prior, operator, 2)
     counted = Forward(prior)
     with torch.no_grad():
         estimate = Diagonal()(

@@ -20,6 +20,8 @@ from sfumato.processes import (
     Schedule,
     SubVP,
     Table,
+    combine,
+    like,
 )
 from sfumato.samplers import kernel
 from sfumato.testing import check_process
@@ -110,3 +112,32 @@ def test_a_level_knows_the_process_it_belongs_to() -> None:
 def test_schedules_that_make_no_sense_are_refused(make: object) -> None:
     with pytest.raises(InvalidOptionError):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", ["number", "scalar", "per item", "uneven"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128])
+def test_a_combination_is_its_formula_for_every_kind_of_coefficient(
+    kind: str, dtype: torch.dtype
+) -> None:
+    x, y = (Streams.count(seed, 3).normal(torch.zeros(3, 2, 4, dtype=dtype)) for seed in (0, 1))
+    a, b = {
+        "number": (0.3, -1.2),
+        "scalar": (torch.tensor(0.3).double(), torch.tensor(-1.2).double()),
+        "per item": (torch.arange(3.0).double(), torch.ones(3).double()),
+        "uneven": (torch.rand(3, 1, 4).double(), torch.rand(3, 1, 4).double()),
+    }[kind]
+    before = x.clone(), y.clone()
+    found = combine(a, x, b, y)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, like(a, x) * x + like(b, y) * y)
+    assert torch.equal(x, before[0]) and torch.equal(y, before[1])
+
+
+def test_the_scales_of_a_level_are_numbers_where_one_does_for_all() -> None:
+    process = Gaussian(Flow())
+    level = process.level(0.25)
+    assert level.scales == (0.75, 0.25)
+    several = process.level(torch.tensor([0.25, 0.5])).scales
+    assert isinstance(several.alpha, torch.Tensor) and several.alpha.tolist() == [0.75, 0.5]
+    # nothing but noise: what divides by α is infinite, as in every other level
+    assert math.isinf(float(1 / process.level(1.0).scales.alpha))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -28,54 +28,60 @@ from torch import Tensor, nn
 
 from sfumato.denoisers.base import Condition, Denoiser, Estimate
 from sfumato.errors import InvalidOptionError, UnknownNameError
-from sfumato.processes import Gaussian, Level, like
+from sfumato.processes import Gaussian, Level, combine, like
 
 __all__ = ["PARAMETRISATIONS", "Coefficients", "Network", "Preconditioned", "coefficients"]
 
 Network = Callable[..., Tensor]
 
 
-class Coefficients(NamedTuple):
-    """One row of the table at one level."""
+N = TypeVar("N", float, Tensor)
 
-    skip: Tensor
-    out: Tensor
-    scale: Tensor
+
+class Row(NamedTuple, Generic[N]):
+    """One row of the table at one level: tensors or, where one does for all, plain numbers."""
+
+    skip: N
+    out: N
+    scale: N
     """c_in."""
 
 
-def x0(alpha: Tensor, sigma: Tensor, spread: float) -> Coefficients:
-    return Coefficients(torch.zeros_like(alpha), torch.ones_like(alpha), torch.ones_like(alpha))
+Coefficients = Row[Tensor]
 
 
-def eps(alpha: Tensor, sigma: Tensor, spread: float) -> Coefficients:
-    return Coefficients(1 / alpha, -sigma / alpha, torch.ones_like(alpha))
+def x0(alpha: N, sigma: N, spread: float) -> Row[N]:
+    return Row(0 * alpha, 1 + 0 * alpha, 1 + 0 * alpha)
 
 
-def v(alpha: Tensor, sigma: Tensor, spread: float) -> Coefficients:
+def eps(alpha: N, sigma: N, spread: float) -> Row[N]:
+    return Row(1 / alpha, -sigma / alpha, 1 + 0 * alpha)
+
+
+def v(alpha: N, sigma: N, spread: float) -> Row[N]:
     power = alpha**2 + sigma**2
-    return Coefficients(alpha / power, -sigma / power, torch.ones_like(alpha))
+    return Row(alpha / power, -sigma / power, 1 + 0 * alpha)
 
 
-def score(alpha: Tensor, sigma: Tensor, spread: float) -> Coefficients:
-    return Coefficients(1 / alpha, sigma**2 / alpha, torch.ones_like(alpha))
+def score(alpha: N, sigma: N, spread: float) -> Row[N]:
+    return Row(1 / alpha, sigma**2 / alpha, 1 + 0 * alpha)
 
 
-def flow(alpha: Tensor, sigma: Tensor, spread: float) -> Coefficients:
+def flow(alpha: N, sigma: N, spread: float) -> Row[N]:
     total = alpha + sigma
-    return Coefficients(1 / total, -sigma / total, torch.ones_like(alpha))
+    return Row(1 / total, -sigma / total, 1 + 0 * alpha)
 
 
-def edm(alpha: Tensor, sigma: Tensor, spread: float) -> Coefficients:
+def edm(alpha: N, sigma: N, spread: float) -> Row[N]:
     power = sigma**2 + (alpha * spread) ** 2
-    return Coefficients(
+    return Row(
         skip=alpha * spread**2 / power,
-        out=sigma * spread / power.sqrt(),
-        scale=1 / power.sqrt(),
+        out=sigma * spread / power**0.5,
+        scale=1 / power**0.5,
     )
 
 
-PARAMETRISATIONS: dict[str, Callable[[Tensor, Tensor, float], Coefficients]] = {
+PARAMETRISATIONS: dict[str, Callable[[Any, Any, float], Row[Any]]] = {
     "x0": x0,
     "eps": eps,
     "v": v,
@@ -136,25 +142,23 @@ class Preconditioned(Denoiser):
     def __call__(
         self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
     ) -> Estimate:
-        c = self.coefficients(t)
+        c = PARAMETRISATIONS[self.prediction](*t.scales, self.spread)
         output = self.evaluate(x_t, t, c, condition)
         predicted, second = output.chunk(2, dim=1) if self.head else (output, None)
-        mean = like(c.skip, x_t) * x_t + like(c.out, x_t) * predicted
+        mean = combine(c.skip, x_t, c.out, predicted)
         if self.range is not None:
             mean = mean.clamp(*self.range)
         if second is None:
             return Estimate(mean)
         if self.head == "interpolation":
             return Estimate(mean, interpolation=(second + 1) / 2)
-        return Estimate(mean, variance=like(c.out**2, x_t) * second.clamp(-12, 6).exp())
+        return Estimate(mean, variance=like(c.out**2, x_t) * second.clamp(-12, 6).exp_())
 
     def coefficients(self, t: Level) -> Coefficients:
         """This denoiser's row at level ``t``."""
         return coefficients(self.prediction, t, self.spread)
 
-    def evaluate(
-        self, x_t: Tensor, t: Level, c: Coefficients, condition: Condition = None
-    ) -> Tensor:
+    def evaluate(self, x_t: Tensor, t: Level, c: Row[Any], condition: Condition = None) -> Tensor:
         """F(c_in x_t, c_noise), in the network's dtype inside and the state's dtype outside."""
         dtype = self.dtype or x_t.dtype
         told = dict(condition or {})

@@ -10,6 +10,9 @@ with x' ~ N(x̂, V) and n ~ N(0, Σ),
     x' + K (y + n − A x') ~ N(μ, C).
 
 For a network V v = (σ²/α) Jᵀ v is a backward pass, so products with V are what is counted here.
+
+Where A and V are both diagonal so are K and C, and the elements of x₀ stay independent. Then the
+Gaussian is given by its mean and variances, and whoever draws from it may add other noise first.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ from sfumato.denoisers import Estimate
 from sfumato.inverse.capabilities import data_spread
 from sfumato.inverse.operators import Linear
 from sfumato.inverse.problems import Problem
-from sfumato.linalg import dot, norm, per_item
+from sfumato.inverse.standard import Selection
+from sfumato.linalg import dot, moved, norm, per_item
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
 
-__all__ = ["Conditioning", "isotropic", "square_root"]
+__all__ = ["Conditioning", "independent", "isotropic", "simulated", "square_root"]
 
 Map = Callable[[Tensor], Tensor]
 
@@ -69,8 +73,8 @@ class Conditioning:
 
     def draw(self, deviation: Tensor, streams: Streams) -> Tensor:
         """A draw of N(μ, C), given a draw ``deviation`` of N(0, V)."""
-        noise = self.problem.noise.sqrt() * streams.normal(self.problem.y)
-        residual = self.problem.residual(self.linearised[0] + self.forward(deviation) - noise)
+        restrict, seen = self.problem.operator.restrict, self.forward(deviation)
+        residual = restrict(simulated(self.problem, streams) - self.linearised[0] - seen)
         return self.x_hat + deviation + self.gain(residual)
 
     def gain(self, residual: Tensor) -> Tensor:
@@ -85,29 +89,65 @@ class Conditioning:
         goal = self.tolerance**2 * rho
         active = rho > 0
         total = torch.zeros_like(self.x_hat)
-        for _ in range(self.iterations):
+        for number in range(1, self.iterations + 1):
             if not bool(active.any()):
                 break
             vp = self.covariance(adjoint(p))
-            mp = self.forward(vp) + noise * p
+            mp = torch.addcmul(self.forward(vp), noise, p)
             curvature = dot(p, mp)
             # an inexact Jacobian may not be positive; such an item keeps its last iterate
             active = active & (curvature > 0)
             step = torch.where(active, rho / curvature.where(active, 1.0), 0.0)
-            total = total + per_item(step, total) * vp
-            r = r - per_item(step, r) * mp
+            total = moved(total, step, vp)
+            if number == self.iterations:
+                break
+            r = moved(r, -step, mp)
             z = self.precondition(r)
             rho, previous = dot(r, z), rho
             active = active & (rho > goal)
-            p = z + per_item(torch.where(active, rho / previous.where(active, 1.0), 0.0), p) * p
+            p = moved(z, torch.where(active, rho / previous.where(active, 1.0), 0.0), p)
         return total
 
     def precondition(self, r: Tensor) -> Tensor:
         """(r² A A* + σ²)⁻¹ r where a spectrum is known, which costs no product with V."""
         operator, noise = self.problem.operator, self.problem.noise
+        if isinstance(operator, Selection):
+            return r  # the spectrum is flat: a factor, which conjugate gradients do not notice
         if isinstance(operator, Linear) and noise.numel() == 1 and operator.spectrum is not None:
             return operator.spectrum.solve(r, self.typical, noise)
         return r
+
+
+def independent(
+    problem: Problem, x_hat: Tensor, variance: Tensor, gain: Tensor, inflation: float = 1.0
+) -> Estimate:
+    """x' + K (y + n − A x') for x' of independent elements and an operator that has ``gain``.
+
+    Its mean is x̂ + K (y − x̂) and its variance (1 − K)² var + K² Σ, element by element.
+
+    Args:
+        problem: Operator, measurement and noise.
+        x_hat: Mean of x'.
+        variance: Its variances; broadcastable to ``x_hat``.
+        gain: K, 0 where nothing is measured; broadcastable to ``x_hat``.
+        inflation: Factor on ``variance``.
+    """
+    K = gain.to(device=x_hat.device, dtype=x_hat.real.dtype if x_hat.is_complex() else x_hat.dtype)
+    # where nothing is measured y may hold anything, infinities too, which 0 · y would keep
+    mean = torch.where(K != 0, x_hat.lerp(problem.y, K.to(x_hat.dtype)), x_hat)
+    left = inflation * (1 - K) ** 2 * variance
+    return Estimate(mean, variance=left.add_(K**2 * problem.noise))
+
+
+def simulated(problem: Problem, streams: Streams) -> Tensor:
+    """y + n: the measurement with fresh noise of its own strength. Without noise nothing is drawn.
+
+    Treated as read-only, because it may be y itself.
+    """
+    noise = problem.noise
+    if not bool((noise != 0).any()):
+        return problem.y
+    return streams.perturb_(problem.y.clone(), noise.sqrt())
 
 
 def isotropic(
@@ -136,30 +176,37 @@ def square_root(covariance: Map, z: Tensor, iterations: int) -> Tensor:
     expected square norm is that of V^½ z after any number of steps, because e₁ᵀ T e₁ is exact.
     """
     size = norm(z)
-    q, previous = z / per_item(size.clamp(min=1e-300), z), torch.zeros_like(z)
-    basis, diagonal, off = [], [], []
-    beta = torch.zeros_like(size)
-    for _ in range(iterations):
+    q = z / per_item(size.clamp(min=1e-300), z)
+    basis: list[Tensor] = []
+    diagonal: list[Tensor] = []
+    off: list[Tensor] = []
+    while True:
+        w = covariance(q)
+        if basis:
+            w = moved(w, -beta, basis[-1])
         basis.append(q)
-        w = covariance(q) - per_item(beta, q) * previous
         alpha = dot(q, w)
-        w = w - per_item(alpha, q) * q
+        diagonal.append(alpha)
+        if len(basis) == iterations:
+            break
+        w = moved(w, -alpha, q)
         for other in basis:  # rounding would cost orthogonality
-            w = w - per_item(dot(other, w), w) * other
+            w = moved(w, -dot(other, w), other)
         beta = norm(w)
         # the Krylov space is exhausted where what is left is rounding
         beta = torch.where(beta > 1e-6 * alpha.abs(), beta, 0.0)
-        diagonal.append(alpha)
         off.append(beta)
-        alive = (beta > 0).to(beta)
-        previous, q = q, w * per_item(alive / beta.where(beta > 0, 1.0), w)
+        q = w * per_item(torch.where(beta > 0, 1 / beta.where(beta > 0, 1.0), 0.0), w)
     tridiagonal = torch.diag_embed(torch.stack(diagonal, dim=1))
     if iterations > 1:
-        side = torch.stack(off[:-1], dim=1)
+        side = torch.stack(off, dim=1)
         tridiagonal = tridiagonal + torch.diag_embed(side, 1) + torch.diag_embed(side, -1)
     # an item that is not finite must not make the decomposition of the others fail
     fine = torch.isfinite(tridiagonal).flatten(1).all(dim=1)
     powers, vectors = torch.linalg.eigh(torch.where(fine[:, None, None], tridiagonal, 0.0))
     weights = (vectors * powers.clamp(min=0).sqrt()[:, None] * vectors[:, :1]).sum(dim=2)
     weights = torch.where(fine[:, None], weights * size[:, None], torch.nan)
-    return torch.stack([per_item(weights[:, i], q) * q for i, q in enumerate(basis)]).sum(dim=0)
+    root = per_item(weights[:, 0], z) * basis[0]
+    for i, q in enumerate(basis[1:], start=1):
+        root = moved(root, weights[:, i], q)
+    return root

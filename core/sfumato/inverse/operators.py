@@ -62,7 +62,7 @@ class Operator(ABC):
         """y with zeros outside the support."""
         if self.support is None:
             return y
-        return torch.where(self.support.to(y.device) != 0, y, torch.zeros_like(y))
+        return torch.where(self.support.to(y.device) != 0, y, 0)
 
     def measure(self, x: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
         """Simulates a measurement of each item, with noise."""

@@ -57,7 +57,13 @@ class Selection(Linear):
         """(A V A* + Σ)⁻¹ v in closed form, for any diagonal V and Σ."""
         total = variance + noise
         keep = (self.kept.to(v.device) != 0) & (total > 0)
-        return torch.where(keep, v / total.where(total > 0, 1.0), torch.zeros_like(v))
+        return torch.where(keep, v / total.where(total > 0, 1.0), 0.0)
+
+    def gain(self, variance: Tensor, noise: Tensor) -> Tensor:
+        """K = V A* (A V A* + Σ)⁻¹, which is diagonal like A, as an array that broadcasts to x."""
+        total = variance + noise
+        keep = (self.kept.to(total.device) != 0) & (total > 0)
+        return torch.where(keep, variance / total.where(total > 0, 1.0), 0.0)
 
     def pinv(self, y: Tensor) -> Tensor:
         return self.adjoint(y)

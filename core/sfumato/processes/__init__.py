@@ -1,6 +1,6 @@
 """How data becomes noise."""
 
-from sfumato.processes.gaussian import Gaussian, Level, like
+from sfumato.processes.gaussian import Gaussian, Level, Number, Scales, combine, like
 from sfumato.processes.grids import karras, log_snr, uniform
 from sfumato.processes.schedules import (
     EDM,
@@ -23,9 +23,12 @@ __all__ = [
     "Gaussian",
     "Level",
     "LinearBeta",
+    "Number",
+    "Scales",
     "Schedule",
     "SubVP",
     "Table",
+    "combine",
     "karras",
     "like",
     "log_snr",

@@ -20,7 +20,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float
@@ -29,7 +29,7 @@ from torch import Tensor
 from sfumato.denoisers import Condition, Denoiser, Estimate
 from sfumato.errors import NotFiniteError
 from sfumato.noise import Streams
-from sfumato.processes import Level, like
+from sfumato.processes import Level, Number, Scales, combine, like
 
 __all__ = ["Denoise", "Sampler", "Step", "kernel", "run"]
 
@@ -141,7 +141,7 @@ def kernel(
     streams: Streams,
     *,
     eta: float = 1.0,
-    extra: Tensor | None = None,
+    extra: Number | None = None,
 ) -> Float[Tensor, "batch *x"]:
     """The reverse kernel above.
 
@@ -154,15 +154,13 @@ def kernel(
         eta: 0 deterministic, 1 the bridge of the process.
         extra: Variance of x_s to add to λ² (or to take away, where negative).
     """
-    keep, carry, variance = weights(t, s, eta)
-    x_s = like(keep, x_t) * estimate + like(carry, x_t) * x_t
+    keep, carry, variance = weights(t.scales, s.scales, eta)
+    x_s = combine(carry, x_t, keep, estimate)
     if extra is not None:
-        total = (like(variance, x_t) + extra).clamp(min=0)
-    elif eta == 0 or s.clean:
+        return streams.perturb_(x_s, root(like(variance, x_t) + extra))
+    if eta == 0 or s.clean:
         return x_s
-    else:
-        total = like(variance, x_t)
-    return x_s + total.sqrt() * streams.normal(x_t)
+    return streams.perturb_(x_s, root(like(variance, x_t)))
 
 
 def calibrated(
@@ -175,19 +173,39 @@ def calibrated(
     """
     if estimate.sampler is not None or estimate.variance is None:
         return kernel(estimate.draw(streams), x_t, t, s, streams)
-    keep, _, _ = weights(t, s, 1.0)
-    extra = like(keep**2, x_t) * estimate.variance.clamp(min=0)
-    return kernel(estimate.mean, x_t, t, s, streams, extra=extra)
+    keep, carry, variance = weights(t.scales, s.scales, 1.0)
+    x_s = combine(carry, x_t, keep, estimate.mean)
+    return streams.perturb_(x_s, deviation(keep**2, estimate.variance, variance, x_t))
 
 
-def weights(t: Level, s: Level, eta: float) -> tuple[Tensor, Tensor, Tensor]:
+def deviation(factor: Number, variance: Tensor, rest: Number, x: Tensor) -> Tensor:
+    """√(factor · variance + rest), the standard deviation of a draw and of noise together."""
+    total = like(factor, x) * variance
+    return total.clamp_(min=0).add_(like(rest, x)).sqrt_()
+
+
+@overload
+def weights(t: Level, s: Level, eta: float) -> tuple[Tensor, Tensor, Tensor]: ...
+@overload
+def weights(t: Scales, s: Scales, eta: float) -> tuple[Number, Number, Number]: ...
+def weights(t: Level | Scales, s: Level | Scales, eta: float) -> tuple[Number, Number, Number]:
     """k₀, c and λ² of the kernel, in float64."""
     variance = eta**2 * bridge_variance(t, s)
-    carry = (s.sigma**2 - variance).clamp(min=0).sqrt() / t.sigma
+    carry = root(s.sigma**2 - variance) / t.sigma
     return s.alpha - carry * t.alpha, carry, variance
 
 
-def bridge_variance(t: Level, s: Level) -> Tensor:
+def bridge_variance(t: Level | Scales, s: Level | Scales) -> Number:
     """β̃: variance of q(x_s | x_t, x₀)."""
     ratio = t.alpha * s.sigma / (s.alpha * t.sigma)
-    return s.sigma**2 * (1 - ratio**2).clamp(min=0)
+    return s.sigma**2 * positive(1 - ratio**2)
+
+
+def root(value: Number) -> Number:
+    """√value, 0 where rounding has made the value negative."""
+    return positive(value) ** 0.5
+
+
+def positive(value: Number) -> Number:
+    """The value, 0 where it is negative."""
+    return value.clamp(min=0) if isinstance(value, Tensor) else max(value, 0.0)

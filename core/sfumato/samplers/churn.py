@@ -53,4 +53,4 @@ class Churn:
         up = t.process.at_ratio(ratio * (1 + self.amount))
         added = self.noise * (up.ratio**2 - ratio**2).clamp(min=0).sqrt()
         scale, spread = like(up.alpha / t.alpha, x_t), like(up.alpha * added, x_t)
-        return scale * x_t + spread * streams.normal(x_t), up
+        return streams.perturb_(scale * x_t, spread), up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError, UnsupportedError
@@ -79,10 +80,10 @@ class DDPM(Sampler):
                     "this one returns a mean only", ["variance='small'", "WithVariance(denoiser)"],
                 )  # fmt: skip
             return calibrated(estimate, x_t, t, s, streams)
-        small = bridge_variance(t, s)
+        small, ratio = bridge_variance(t.scales, s.scales), t.scales.alpha / s.scales.alpha
         if self.variance == "small" or s.clean:
             return kernel(estimate.mean, x_t, t, s, streams)
-        large = t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2
+        large = t.scales.sigma**2 - (ratio * s.scales.sigma) ** 2
         if self.variance == "large":
             return kernel(estimate.mean, x_t, t, s, streams, extra=like(large - small, x_t))
         if estimate.interpolation is None:
@@ -91,5 +92,8 @@ class DDPM(Sampler):
                 "this one predicts a mean only", ["variance='small'"],
             )  # fmt: skip
         part = estimate.interpolation
-        learned = (part * like(large.log(), x_t) + (1 - part) * like(small.log(), x_t)).exp()
+        upper, lower = (
+            like(torch.as_tensor(v, dtype=torch.float64).log(), x_t) for v in (large, small)
+        )
+        learned = (part * upper + (1 - part) * lower).exp()
         return kernel(estimate.mean, x_t, t, s, streams, extra=learned - like(small, x_t))

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
-from sfumato.processes import Level, like
+from sfumato.processes import Level, combine, like
 from sfumato.samplers.base import Denoise, Sampler
 
 __all__ = ["DPMSolver"]
@@ -83,20 +83,20 @@ class DPMSolver(Sampler):
             slope = (x_hat - x_1) / like(r_0, x_t)
             if len(past) == 2:
                 weight = i_1 if self.rule == "exact" else i_0 / 2
-                integral = integral + like(weight, x_t) * slope
+                integral += like(weight, x_t) * slope
             else:
                 t_2, x_2 = past[-3]
                 r_1 = (t_2.log_ratio - t_1.log_ratio) / h
                 bend = (slope - (x_1 - x_2) / like(r_1, x_t)) / like(r_0 + r_1, x_t)
                 square = i_2 if self.rule == "exact" else i_2 / 2
-                integral = integral + like(i_1, x_t) * slope
-                integral = integral + like(square + r_0 * i_1, x_t) * bend
+                integral += like(i_1, x_t) * slope
+                integral += like(square + r_0 * i_1, x_t) * bend
         carry = s.sigma / t.sigma * (-(self.eta**2) * h).exp()
-        x_s = like(carry, x_t) * x_t + like(s.alpha, x_t) * integral
+        x_s = combine(carry, x_t, s.alpha, integral)
         if self.eta == 0:
             return x_s
         spread = s.sigma * (-torch.expm1(-2 * self.eta**2 * h)).sqrt()
-        return x_s + like(spread, x_t) * streams.normal(x_t)
+        return streams.perturb_(x_s, like(spread, x_t))
 
 
 def remember(

@@ -22,7 +22,7 @@ from sfumato.denoisers import Estimate
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
-from sfumato.samplers.base import Denoise, Sampler, calibrated
+from sfumato.samplers.base import Denoise, Sampler, calibrated, deviation
 
 __all__ = ["Gibbs"]
 
@@ -62,13 +62,14 @@ class Gibbs(Sampler):
 
 def renoised(estimate: Estimate, t: Level, streams: Streams) -> Tensor:
     """A draw of x₀, brought to level t: α x₀ + σ z."""
+    alpha, sigma = t.scales
     if estimate.sampler is None and estimate.variance is not None:
         # independent elements: the noise of the draw and of the level is drawn at once
-        x_hat, variance = estimate.mean, estimate.variance.clamp(min=0)
-        total = like(t.alpha**2, x_hat) * variance + like(t.sigma**2, x_hat)
-        return like(t.alpha, x_hat) * x_hat + total.sqrt() * streams.normal(x_hat)
+        x_hat = estimate.mean
+        spread = deviation(alpha**2, estimate.variance, sigma**2, x_hat)
+        return streams.perturb_(like(alpha, x_hat) * x_hat, spread)
     x_0 = estimate.draw(streams)
-    return like(t.alpha, x_0) * x_0 + like(t.sigma, x_0) * streams.normal(x_0)
+    return streams.perturb_(like(alpha, x_0) * x_0, like(sigma, x_0))
 
 
 def checked(estimate: Estimate) -> Estimate:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
 from sfumato.linalg import norm, per_item
 from sfumato.noise import Streams
-from sfumato.processes import Level, like
+from sfumato.processes import Level, combine
 from sfumato.samplers.base import Denoise, Sampler
 from sfumato.samplers.sde import EulerMaruyama
 
@@ -71,8 +72,8 @@ class PredictorCorrector(Sampler):
 
     def langevin(self, denoise: Denoise, x: Tensor, s: Level, streams: Streams) -> Tensor:
         """One corrector step."""
-        alpha, sigma = like(s.alpha, x), like(s.sigma, x)
-        score = (alpha * denoise(x, s).mean - x) / sigma**2
+        alpha, sigma = s.scales
+        score = combine(-1 / sigma**2, x, alpha / sigma**2, denoise(x, s).mean)
         z = streams.normal(x)
         epsilon = per_item(2 * (self.snr * norm(z) / norm(score).clamp(min=1e-30)) ** 2, x)
-        return x + epsilon * score + (2 * epsilon).sqrt() * z
+        return torch.addcmul(x, epsilon, score).addcmul_((2 * epsilon).sqrt(), z)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
-from sfumato.processes import Level, like
+from sfumato.processes import Level, combine, like
 from sfumato.samplers.base import Denoise, Sampler
 
 __all__ = ["EulerMaruyama"]
@@ -49,11 +49,8 @@ class EulerMaruyama(Sampler):
         x_hat = denoise(x_t, t).mean
         if s.clean:
             return x_hat
-        R_t, R_s = t.ratio**2, s.ratio**2
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = t.scales, s.scales
+        R_t, R_s = (sigma_t / alpha_t) ** 2, (sigma_s / alpha_s) ** 2
         part = (1 + self.eta**2) / 2 * (1 - R_s / R_t)
-        keep, carry = s.alpha * part, s.alpha / t.alpha * (1 - part)
-        x_s = like(keep, x_t) * x_hat + like(carry, x_t) * x_t
-        if self.eta == 0:
-            return x_s
-        spread = s.alpha * self.eta * (R_t - R_s).sqrt()
-        return x_s + like(spread, x_t) * streams.normal(x_t)
+        x_s = combine(alpha_s / alpha_t * (1 - part), x_t, alpha_s * part, x_hat)
+        return streams.perturb_(x_s, like(alpha_s * self.eta * (R_t - R_s) ** 0.5, x_t))

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from sfumato.denoisers import Estimate
 from sfumato.errors import UnsupportedError
-from sfumato.inverse.conditioning import Conditioning
+from sfumato.inverse.conditioning import Conditioning, independent, simulated
 from sfumato.inverse.operators import Linear
 from sfumato.inverse.problems import Deferred, Guide, Problem
+from sfumato.inverse.standard import Selection
 from sfumato.noise import Streams
 from sfumato.processes import Level
 
@@ -58,6 +59,8 @@ class Diagonal(Guide):
         variance = estimate.variance.clamp(min=torch.finfo(estimate.variance.dtype).tiny)
         variance = variance.expand_as(x_hat)
         operator = problem.operator
+        if isinstance(operator, Selection):
+            return independent(problem, x_hat, variance, operator.gain(variance, problem.noise))
         if not isinstance(operator, Linear):
             typical = variance.flatten(1).mean(dim=1)
             belief = Conditioning(
@@ -77,7 +80,6 @@ class Diagonal(Guide):
 
         def draw(streams: Streams) -> Tensor:
             centre = x_hat + variance.sqrt() * streams.normal(x_hat)
-            noise = problem.noise.sqrt() * streams.normal(problem.y)
-            return update(centre, problem.y + noise)
+            return update(centre, simulated(problem, streams))
 
         return Deferred(lambda: update(x_hat, problem.y), draw)

@@ -13,6 +13,8 @@ same gain K = r² A* (r² A A* + Σ)⁻¹:
 
     x₀ = x' + K (y + n − A x'),        x' ~ N(x̂, diag var),   n ~ N(0, Σ).
 
+For masks everything happens element by element, and x₀ keeps independent elements.
+
 The mean is DiffPIR's data step (Zhu et al., 2023) with ΠGDM's variance (Song et al., 2023).
 """
 
@@ -26,8 +28,9 @@ from torch import Tensor
 from sfumato.denoisers import Estimate
 from sfumato.errors import InvalidOptionError
 from sfumato.inverse.capabilities import data_spread
-from sfumato.inverse.conditioning import isotropic
+from sfumato.inverse.conditioning import independent, isotropic, simulated
 from sfumato.inverse.problems import Deferred, Guide, Problem
+from sfumato.inverse.standard import Selection
 from sfumato.noise import Streams
 from sfumato.processes import Level
 
@@ -67,17 +70,20 @@ class Proximal(Guide):
         inflation = self.inflation
         if inflation is None:
             inflation = 2 - min(1.0, operator.observed(problem.y) / x_hat[0].numel())
-        gain = isotropic(problem, estimate, t, data_spread(problem.denoiser))
+        r2 = isotropic(problem, estimate, t, data_spread(problem.denoiser))
+        if isinstance(operator, Selection):
+            gain = operator.gain(r2, problem.noise)
+            return independent(problem, x_hat, spread, gain, inflation)
 
-        def update(centre: Tensor, noise: Tensor | float) -> Tensor:
-            residual = problem.residual(operator(centre) - noise)
+        def update(centre: Tensor, y: Tensor) -> Tensor:
+            residual = operator.restrict(y - operator(centre))
             weights = operator.solve(
-                residual, gain, problem.noise, tolerance=self.tolerance, iterations=self.iterations
+                residual, r2, problem.noise, tolerance=self.tolerance, iterations=self.iterations
             )
-            return centre + gain * operator.adjoint(weights)
+            return centre + r2 * operator.adjoint(weights)
 
         def draw(streams: Streams) -> Tensor:
-            centre = x_hat + (inflation * spread.clamp(min=0)).sqrt() * streams.normal(x_hat)
-            return update(centre, problem.noise.sqrt() * streams.normal(problem.y))
+            wide = (inflation * spread).clamp_(min=0).sqrt_()
+            return update(streams.perturb_(x_hat.clone(), wide), simulated(problem, streams))
 
-        return Deferred(lambda: update(x_hat, 0.0), draw)
+        return Deferred(lambda: update(x_hat, problem.y), draw)
