@@ -2,7 +2,8 @@
 
 Without a closed form the conditional π is compared with a Gaussian near it, N(m, H⁻¹) with
 H = I/r² + JᵀΣ⁻¹J: A linearised, and the likelihood's own normal approximation (``nearby``). A draw
-of it is where the chain begins, and H tells the Metropolis-adjusted steps (Roberts & Tweedie, 1996) their scale in every direction,
+of it is where the chain begins, and H tells the Metropolis-adjusted steps (Roberts & Tweedie, 1996)
+their scale in every direction,
 
     x' = x + δ H⁻¹∇ln π(x) + √(1 − (1 − δ)²) ξ,     ξ ~ N(0, H⁻¹),
 

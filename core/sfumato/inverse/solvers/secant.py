@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -97,14 +98,14 @@ class Seen:
     problem: Problem
     covariance: Secant
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def parts(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """A B, (v A A* + Σ)⁻¹ A B and I + (T − v) B*A*(v A A* + Σ)⁻¹A B."""
         columns = [self.problem.linear(b) for b in self.covariance.plane]
         solved = [self.outside(c) for c in columns]
         gram = torch.stack([dot(c, s) for c in columns for s in solved], dim=1).reshape(-1, 2, 2)
         small = torch.eye(2).to(gram) + self.covariance.excess @ gram
-        object.__setattr__(self, "parts", (columns, solved, small))
-
-    parts = ((), (), torch.empty(0))  # A B, (v A A* + Σ)⁻¹ A B and I + (T − v) B*A*(…)⁻¹A B
+        return columns, solved, small
 
     def outside(self, r: Tensor) -> Tensor:
         """(v A A* + Σ)⁻¹ r."""
@@ -130,7 +131,7 @@ class Seen:
         problem, base = self.problem, self.covariance.base
         r = problem.residual(problem.linear(mean))
         factor = 1.0 if r.is_complex() else 0.5
-        value = -factor * dot(r, self.solve(r)) - torch.linalg.slogdet(self.parts[2])[1] / 2
+        value: Tensor = -factor * dot(r, self.solve(r)) - torch.linalg.slogdet(self.parts[2])[1] / 2
         if not knows_volume(problem):
             return value
         spectrum = problem.linear.spectrum

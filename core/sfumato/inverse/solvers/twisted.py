@@ -1,6 +1,6 @@
 """Twisted diffusion sampling (TDS; Wu et al., 2023): particles that correct a Gaussian guess.
 
-Given x_t, x₀ is taken to be N(x̂, V). Everything else follows: the prior's step to a cleaner level s,
+Given x_t, x₀ is taken to be N(x̂, V). All else follows: the prior's step to a cleaner level s,
 
     p(x_s | x_t) = N(k₀ x̂ + c x_t, λ² + k₀² V),
 
@@ -12,7 +12,7 @@ proposal is the step given y, so that after it a particle weighs
 
 what the network now says of y, over what was expected of it. Where the prior is Gaussian and V its
 covariance, this is 1 (a fully adapted filter; Pitt & Shephard, 1999). Otherwise weighted particles
-reach the posterior of the chain as their number grows (Wu et al., theorem 1). Particles are resampled
+reach the posterior of the chain as their number grows (Wu et al., theorem 1). They are resampled
 (systematically) where their effective number falls below half of them; the product of mean weights
 estimates the evidence p(y).
 
@@ -126,9 +126,8 @@ class TwistedSMC(Solver):
         blank = many.blank()
 
         def noise(like_many: Tensor) -> Tensor:
-            return streams.normal(like_many.reshape(items, count, *like_many.shape[1:])).flatten(
-                0, 1
-            )
+            apart = like_many.reshape(items, count, *like_many.shape[1:])
+            return streams.normal(apart).flatten(0, 1)
 
         x = like(levels[0].sigma, blank) * noise(blank)
         pending = torch.zeros(items, count, dtype=torch.float64, device=blank.device)
