@@ -13,7 +13,7 @@ from sfumato.denoisers import GaussianPrior, MixturePrior
 from sfumato.errors import InvalidOptionError, NotFiniteError, UnsupportedError
 from sfumato.evaluation.truth import LinearGaussian, Mixture
 from sfumato.inverse import registry
-from sfumato.inverse.guides import DDNM, PiGDM
+from sfumato.inverse.guides import DDNM
 from sfumato.inverse.likelihoods import Gaussian as Noise
 from sfumato.inverse.likelihoods import Laplace, Poisson
 from sfumato.inverse.problems import Problem
@@ -238,7 +238,7 @@ def test_the_evidence_of_particles_is_the_marginal_likelihood() -> None:
 
 def test_more_particles_bring_a_biased_guide_nearer_to_the_truth() -> None:
     alone = score(Guided(DDNM(), DDPM(), steps=20))
-    corrected = score(TwistedSMC(particles=8, guide=PiGDM()), n=200)
+    corrected = score(TwistedSMC(particles=8), n=200)
     assert corrected.mean_error < alone.mean_error
 
 

@@ -159,26 +159,32 @@ accelerator.end_training()
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_with_the_same_global_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("starter", ["launcher", "environment"])
+def test_two_processes_equal_one_with_the_same_global_batch(starter: str, tmp_path: Path) -> None:
     script, result = tmp_path / "worker.py", tmp_path / "weights.safetensors"
     script.write_text(WORKER)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    # the launcher's way to start processes without MPI has the name of GPUs; the variable keeps
+    # them on the CPU. With --cpu it leaves the starting to mpirun, which sets RANK and its like
+    flag = "--multi_gpu" if starter == "launcher" else "--cpu"
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+        sys.executable, "-m", "accelerate.commands.launch", flag, "--num_processes", "2",
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
         "--main_process_port", port, str(script), str(Path(__file__).parent), str(result),
     ]  # fmt: skip
-    # on CPUs the launcher leaves it to mpirun to start it once per process with these set
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    common = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    by_hand = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    started = (
+        [common]
+        if starter == "launcher"
+        else [common | by_hand | {"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    )
     children = [
-        subprocess.Popen(
-            command, env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
-            stderr=subprocess.PIPE, text=True,
-        )
-        for rank in ("0", "1")
-    ]  # fmt: skip
+        subprocess.Popen(command, env={**os.environ, **own}, stderr=subprocess.PIPE, text=True)
+        for own in started
+    ]
     try:
         for child in children:
             _, errors = child.communicate(timeout=240)

@@ -3,6 +3,8 @@
 All speak the units of y. ``variance`` is what moment-matching solvers use; ``None`` says that the
 noise is not Gaussian and they cannot. ``residual`` is (y − z) in standard deviations: its mean
 square, χ², is 1 for a reconstruction that is as far from the measurement as the noise is.
+``normal`` is the Gaussian nearest to p(y | z) as a function of z: what steps that adapt to the
+curvature of the likelihood start from.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from sfumato.linalg import dot
 from sfumato.noise import Streams
 
 __all__ = ["Affine", "Gaussian", "Laplace", "Likelihood", "Poisson", "Quantised"]
+
+FAINTEST = 1e-3  # expected counts
 
 
 class Likelihood(ABC):
@@ -43,6 +47,17 @@ class Likelihood(ABC):
     def variance(self) -> Tensor | None:
         """Variance of y given z (scalar or per element), if the noise is Gaussian."""
         return None
+
+    def normal(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each element of z given y alone, both of the shape of y.
+
+        An infinite variance says that y tells nothing. Unless a class knows better, the mean is y
+        and the standard deviation follows from ``residual``, which is (y − z) in units of it.
+        """
+        with torch.enable_grad():
+            z = y.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.residual(y, z).sum(), z)
+        return y, 1 / slope.abs() ** 2
 
     def rescaled(self, scale: float) -> Likelihood:
         """The likelihood of y/scale given z/scale."""
@@ -73,6 +88,10 @@ class Gaussian(Likelihood):
         if isinstance(self.sigma, Tensor):
             return self.sigma**2
         return torch.tensor(self.sigma**2, dtype=torch.float64)
+
+    def normal(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        variance = self.variance.to(y.device, y.real.dtype if y.is_complex() else y.dtype)
+        return y, variance.expand(y.shape)
 
     def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
         residual = self.residual(y, z)
@@ -113,12 +132,21 @@ class Poisson(Likelihood):
 
     def rate(self, z: Tensor) -> Tensor:
         """Expected counts. The floor keeps the logarithm's slope finite; it is 10⁻³ counts."""
-        return (self.gain * z + self.background).clamp(min=1e-3)
+        return (self.gain * z + self.background).clamp(min=FAINTEST)
 
     def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
         rate = self.rate(z)
         counts = self.gain * y + self.background
-        return (counts * rate.log() - rate).flatten(1).sum(dim=1, dtype=torch.float64)
+        # no rate is below 0: under the floor ln p falls the steeper the more counts arrived;
+        # so that what follows its gradient comes back
+        below = ((self.gain * z + self.background) / FAINTEST - 1).clamp(max=0)
+        value = counts * rate.log() + (counts + 1) * below - rate
+        return value.flatten(1).sum(dim=1, dtype=torch.float64)
+
+    def normal(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the rate given k counts, Γ(k + 1): mean and variance are k + 1."""
+        counts = (self.gain * y + self.background).clamp(min=0) + 1
+        return (counts - self.background) / self.gain, counts / self.gain**2
 
     def sample(self, z: Tensor, streams: Streams) -> Tensor:
         rate = self.rate(z)
@@ -213,6 +241,13 @@ class Quantised(Likelihood):
         y = step * torch.round((z + sigma * streams.normal(z)) / step)
         return y if self.clip is None else y.clamp(*self.clip)
 
+    def normal(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a uniform distribution over the interval, and of the noise before rounding."""
+        low, high = self.bounds(y)
+        sigma = self.sigma.to(y) if isinstance(self.sigma, Tensor) else self.sigma
+        variance = (high - low) ** 2 / 12 + sigma**2
+        return torch.where(torch.isfinite(variance), (low + high) / 2, y), variance
+
     def residual(self, y: Tensor, z: Tensor) -> Tensor:
         """Distance from the interval, in σ; 0 inside."""
         low, high = self.bounds(y)
@@ -238,6 +273,10 @@ class Affine(Likelihood):
 
     def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
         return self.inner.log_prob(self.outer(y), z * self.scale + self.offset)
+
+    def normal(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        mean, variance = self.inner.normal(self.outer(y))
+        return (mean - self.offset) / self.scale, variance / self.scale**2
 
     def sample(self, z: Tensor, streams: Streams) -> Tensor:
         y = self.inner.sample(z * self.scale + self.offset, streams)

@@ -95,7 +95,7 @@ METHODS: dict[str, Method] = {
     "daps": Method("solvers.daps:DAPS", MODE, (), (2, 0, 20), 50, "decoupled annealing; any operator, any noise"),
     "gibbs": Method("solvers.gibbs:SplitGibbs", EXACT, (), (5, 0, 20), 60, "split Gibbs sampling; any operator, any noise"),
     "red-diff": Method("solvers.reddiff:REDdiff", MODE, (), (1, 0, 1), 200, "a point estimate by stochastic optimisation"),
-    "tds": Method("solvers.twisted:TwistedSMC", EXACT, (*LG, "noisy"), (32, 32, 64), 20, "particles with weights around a guide; for posteriors with several modes"),
+    "tds": Method("solvers.twisted:TwistedSMC", EXACT, (*LG, "noisy"), (32, 32, 64), 20, "particles with weights around a Gaussian guess; for posteriors with several modes"),
 }  # fmt: skip
 
 

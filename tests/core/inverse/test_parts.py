@@ -20,6 +20,7 @@ from sfumato.inverse.likelihoods import Laplace, Poisson
 from sfumato.inverse.operators import Linear
 from sfumato.inverse.problems import Problem
 from sfumato.inverse.solvers.langevin import langevin
+from sfumato.inverse.solvers.secant import Secant
 from sfumato.inverse.solvers.travel import itinerary
 from sfumato.inverse.standard import Convolve, Identity, Mask, Matrix
 from sfumato.inverse.transforms import (
@@ -111,6 +112,35 @@ def test_langevin_steps_have_the_moments_of_their_target(likelihood) -> None:
     )  # fmt: skip
     assert float((x.mean() - mean).abs()) < 4 * float(spread) / n**0.5
     assert float(x.std() / spread) == pytest.approx(1.0, abs=0.25)
+
+
+def test_langevin_steps_need_no_tuning_where_dark_and_bright_elements_meet() -> None:
+    # rates given 30 and 30 000 counts differ a thousandfold in variance: an isotropic step that
+    # suits the dark elements would not move the bright ones
+    n, each, likelihood = 4, 1000, Poisson(1000.0)
+    y = torch.tensor([0.03, 30.0], dtype=torch.float64).repeat_interleave(each).expand(n, -1)
+    prior = GaussianPrior(Gaussian(), torch.zeros(1), torch.ones(1))
+    x = langevin(
+        Problem(prior, Identity(likelihood), y), torch.ones_like(y),
+        torch.tensor(1e4).double(), Streams.count(0, n), iterations=30,
+    )  # fmt: skip
+    counts = 1000 * x.reshape(n, 2, each).movedim(1, 0).flatten(1)
+    # the prior is flat on this scale, so the rate given k counts is Γ(k + 1)
+    for k, found in zip((30, 30_000), counts, strict=True):
+        deviation = (k + 1) ** 0.5
+        assert float(found.mean() - (k + 1)) / deviation == pytest.approx(0, abs=0.12)
+        assert float(found.std()) / deviation == pytest.approx(1, abs=0.12)
+
+
+def test_a_secant_covariance_keeps_its_product_and_its_functions() -> None:
+    u, g = random(5, 7), random(5, 7)
+    g = torch.where(((u * g).sum(1) < 0)[:, None], -g, g)
+    found = Secant.fit(u, g, torch.full((5,), 0.3, dtype=torch.float64))
+    torch.testing.assert_close(found(u), g)
+    root = found.map(torch.sqrt)
+    torch.testing.assert_close(root(root(u)), g)
+    wrong = Secant.fit(u, -g, torch.full((5,), 0.3, dtype=torch.float64))
+    torch.testing.assert_close(wrong(u), 0.3 * u)
 
 
 def test_capabilities_are_what_an_operator_offers() -> None:

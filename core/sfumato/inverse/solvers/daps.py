@@ -6,8 +6,8 @@ N(c, r²) · p(y | x₀), and noise of the next level is put on it,
     x_s = α_s x₀ + σ_s ε.
 
 Consecutive states are tied by x₀ alone, so an error can be undone, also for strongly nonlinear A.
-The paper takes r = ρ = σ/α; here r² is the variance of x₀ given x_t (the mean of the denoiser's
-own, or ρ²v/(ρ² + v) for data of variance v). With linear A and Gaussian noise the inner draw is
+The paper takes r = ρ = σ/α; here r² = ρ²v/(ρ² + v), the variance of x₀ given x_t for data of
+variance v. With linear A and Gaussian noise the inner draw is
 exact; otherwise it is made of Langevin steps, which cost evaluations of A but none of the network.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Estimate
 from sfumato.errors import InvalidOptionError
-from sfumato.inverse.capabilities import require
+from sfumato.inverse.capabilities import data_spread, require
 from sfumato.inverse.conditioning import isotropic
 from sfumato.inverse.operators import Linear
 from sfumato.inverse.problems import Callback, Problem, Solver
@@ -46,7 +46,7 @@ class DAPS(Solver):
 
     steps: int = 50
     ode: int = 2
-    langevin: int = 100
+    langevin: int = 30
 
     def __post_init__(self) -> None:
         if self.ode < 1 or self.langevin < 1:
@@ -60,9 +60,13 @@ class DAPS(Solver):
         if not isinstance(problem.operator, Linear):
             require("DAPS with a nonlinear operator", {"noisy"}, problem.operator, problem.denoiser)
 
+        spread = data_spread(problem.denoiser, problem.blank())
+
         def step(x_t: Tensor, t: Level, s: Level) -> tuple[Tensor, Tensor]:
             centre, first = flow(problem, x_t, t, streams, steps=self.ode)
-            variance = isotropic(problem, first, t)
+            # the learned variance is an average over directions that the prior knows and those it
+            # does not; y speaks of the latter, as in ``Proximal``
+            variance = isotropic(problem, first, t, spread)
             x_0 = inner_draw(problem, centre, variance, streams, iterations=self.langevin)
             if s.clean:
                 return x_0, x_0

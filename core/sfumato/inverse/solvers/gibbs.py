@@ -50,7 +50,7 @@ class SplitGibbs(Solver):
     inner: int = 5
     rho_max: float = 10.0
     rho_min: float = 0.1
-    langevin: int = 100
+    langevin: int = 30
     sampler: Sampler = field(default_factory=DDPM)
 
     def __post_init__(self) -> None:

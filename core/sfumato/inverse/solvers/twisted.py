@@ -1,17 +1,24 @@
-"""Twisted diffusion sampling (TDS; Wu et al., 2023): particles that correct any guide.
+"""Twisted diffusion sampling (TDS; Wu et al., 2023): particles that correct a Gaussian guess.
 
-A guide proposes x_s ~ q(x_s | x_t, y) with its approximate mean μ. What the proposal gets wrong is
-put right by weights. With a twist l_t(x_t) ≈ p(y | x_t) that is the likelihood itself at t = 0,
+Given x_t, x₀ is taken to be N(x̂, V). All else follows: the prior's step to a cleaner level s,
 
-    w_s = p(x_s | x_t) l_s(x_s) / (q(x_s | x_t) l_t(x_t))
+    p(x_s | x_t) = N(k₀ x̂ + c x_t, λ² + k₀² V),
 
-has the posterior of the prior's own chain as its target whatever μ and l are, and the weighted
-particles reach it as their number grows (ibid., theorem 1). Particles are resampled where their
-effective number falls below half of them; the product of mean weights estimates the evidence p(y).
+what is expected of y given x_t, which is the twist l_t(x_t) = N(y; A x̂, A V A* + Σ), and given x_s
+too, N(y; A m, A W A* + Σ) with m and W = λ²V(λ² + k₀²V)⁻¹ the moments of x₀ given x_s and x_t. The
+proposal is the step given y, so that after it a particle weighs
 
-The prior's chain is the calibrated one: p(x_s | x_t) = N(k₀ x̂ + c x_t, λ² + k₀² v), with v the
-variance of x₀ given x_t. The twist is l_t = N(y; A x̂, Σ + A V A*) with V the diagonal of v,
-averaged over an item's particles so that the normaliser is common to them.
+    l_s(x_s) / N(y; A m, A W A* + Σ):
+
+what the network now says of y, over what was expected of it. Where the prior is Gaussian and V its
+covariance, this is 1 (a fully adapted filter; Pitt & Shephard, 1999). Otherwise weighted particles
+reach the posterior of the chain as their number grows (Wu et al., theorem 1). They are resampled
+(systematically) where their effective number falls below half of them; the product of mean weights
+estimates the evidence p(y).
+
+The chain is as good as V. One backward pass gives one product, in the direction u in which y pulls;
+V is this product and v I elsewhere (``Secant``), v being the denoiser's own variance, or uᵀVu/uᵀu,
+averaged over an item's particles.
 
 One independent set of particles per item; every item draws from its own stream.
 """
@@ -20,22 +27,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfumato.denoisers import Condition, Denoiser, Estimate
+from sfumato.denoisers import Estimate, tweedie
 from sfumato.errors import InvalidOptionError
 from sfumato.inverse.capabilities import data_spread, require
 from sfumato.inverse.conditioning import isotropic
-from sfumato.inverse.guides import PiGDM
-from sfumato.inverse.problems import Callback, Guide, Problem, Solver
+from sfumato.inverse.problems import Callback, Problem, Solver
+from sfumato.inverse.solvers.secant import Secant, Seen, knows_volume
 from sfumato.linalg import dot
 from sfumato.noise import Streams
-from sfumato.processes import Gaussian, Level, like
+from sfumato.processes import Level, like
 from sfumato.processes.grids import log_snr
 from sfumato.samplers.base import Step, weights
 
@@ -49,7 +57,8 @@ class Particles:
     Args:
         x: ``[items, particles, *x]``.
         log_weights: ln of the normalised weights, ``[items, particles]``.
-        log_evidence: Estimate of ln p(y) of each item, in units of the likelihood's ``log_prob``.
+        log_evidence: Estimate of ln p(y) of each item, in units of the likelihood's ``log_prob``;
+            NaN where the operator has no spectrum or its noise is not of one strength.
         effective: Smallest effective number of particles that each item had on its way.
     """
 
@@ -61,11 +70,10 @@ class Particles:
 
 @dataclass(frozen=True)
 class TwistedSMC(Solver):
-    """Sequential Monte Carlo around a guide.
+    """Sequential Monte Carlo around a Gaussian guess.
 
     Args:
         particles: Particles per item, 2 or more. Cost grows with it, bias falls with it.
-        guide: What proposes.
         steps: Steps of the grid, uniform in log-SNR.
         start: Noise-to-signal ratio to start at, in standard deviations of the data.
         end: Last ratio before 0, in standard deviations of the data, or that of the measurement's
@@ -76,7 +84,6 @@ class TwistedSMC(Solver):
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "gaussian", "noisy"})
 
     particles: int = 32
-    guide: Guide = field(default_factory=PiGDM)
     steps: int = 20
     start: float = 20.0
     end: float = 0.05
@@ -108,54 +115,63 @@ class TwistedSMC(Solver):
             streams: One stream per item.
             callback: Called after every step, with the particles as the batch.
         """
-        name, needs = type(self).__name__, self.needs | self.guide.needs
-        require(name, needs, problem.operator, problem.denoiser)
+        require(type(self).__name__, self.needs, problem.operator, problem.denoiser)
         with torch.no_grad():
             return self.walk(problem, streams, callback)
 
     def walk(self, problem: Problem, streams: Streams, callback: Callback | None) -> Particles:
         items, count = problem.y.shape[0], self.particles
-        memory = Remembering(problem.denoiser)
-        many = replace(problem, denoiser=memory).select(
-            [item for item in range(items) for _ in range(count)]
-        )
-        process = problem.denoiser.process
-        levels = process.levels(self.grid(problem))
+        many = problem.select([item for item in range(items) for _ in range(count)])
+        levels = problem.denoiser.process.levels(self.grid(problem))
         blank = many.blank()
 
-        def noise() -> Tensor:
-            return streams.normal(blank.reshape(items, count, *blank.shape[1:])).flatten(0, 1)
+        def noise(like_many: Tensor) -> Tensor:
+            apart = like_many.reshape(items, count, *like_many.shape[1:])
+            return streams.normal(apart).flatten(0, 1)
 
-        x = like(levels[0].sigma, blank) * noise()
+        x = like(levels[0].sigma, blank) * noise(blank)
         pending = torch.zeros(items, count, dtype=torch.float64, device=blank.device)
         log_w = pending - math.log(count)
         evidence, fewest = pending.sum(dim=1), pending.sum(dim=1) + count
-        # pending: ln p/q of the step that led here, less the twist it started from
         for index, (t, s) in enumerate(itertools.pairwise(levels)):
-            mean = self.guide(many, x, t).mean
-            estimate = memory.latest
-            twist = self.twist(many, estimate, t, count)
-            log_w = log_w + pending + twist
-            log_w, evidence, fewest, order = self.reweigh(log_w, evidence, fewest, streams)
-            x, mean, x_hat = x[order], mean[order], estimate.mean[order]
-            twist = twist.flatten()[order].reshape(items, count)
-            keep, carry, variance = weights(t, s, 1.0)
-            spread = spread_of(many, estimate, t)
-            spread = spread[order] if spread.shape[:1] == x.shape[:1] else spread
-            total = like(variance, x) + like(keep, x) ** 2 * spread
-            shift = like(keep, x) * (mean - x_hat)
-            step = total.sqrt() * noise()
-            x = like(keep, x) * mean + like(carry, x) * x + step
-            # ln p/q: both have variance ``total``; p's mean lies ``shift`` below q's
-            ratio = -(dot(shift / total.sqrt(), shift / total.sqrt()) / 2)
-            ratio = ratio - dot(step / total.sqrt(), shift / total.sqrt())
-            pending = ratio.reshape(items, count) - twist
+            x_hat, covariance = self.guess(many, x, t)
+            twist = Seen(many, covariance).log_prob(x_hat).reshape(items, count)
+            log_w, evidence, fewest, order = self.reweigh(
+                log_w + twist - pending, evidence, fewest, streams
+            )
+            x, x_hat, covariance = x[order], x_hat[order], covariance.select(order)
+            x, mean, spread = advance(many, x, x_hat, covariance, t, s, noise)
+            pending = Seen(many, spread).log_prob(mean).reshape(items, count)
             if callback is not None:
-                callback(Step(index, len(levels) - 1, s, x, Estimate(mean)))
+                callback(Step(index, len(levels) - 1, s, x, Estimate(x_hat)))
         final = problem.operator.likelihood.log_prob(many.y, many.operator(x)).reshape(items, count)
-        log_w = log_w + pending + final
-        log_w, evidence, fewest, _ = self.reweigh(log_w, evidence, fewest, None)
+        log_w, evidence, fewest, _ = self.reweigh(log_w + final - pending, evidence, fewest, None)
+        if not knows_volume(problem):
+            evidence = torch.full_like(evidence, torch.nan)
         return Particles(x.reshape(items, count, *x.shape[1:]), log_w, evidence, fewest)
+
+    def guess(self, problem: Problem, x_t: Tensor, t: Level) -> tuple[Tensor, Secant]:
+        """x̂ and V of every particle."""
+        operator, count = problem.linear, self.particles
+
+        def pooled(value: Tensor) -> Tensor:
+            """Mean over the particles of an item."""
+            mean = value.reshape(-1, count).mean(dim=1, keepdim=True)
+            return mean.expand(-1, count).flatten()
+
+        estimate, product = tweedie(problem.denoiser, x_t, t, problem.condition)
+        x_hat = estimate.mean
+        wide = isotropic(problem, estimate, t).double().to(x_t.device).flatten().expand(len(x_t))
+        first = wide.to(problem.noise).reshape(-1, *(1,) * (x_t.ndim - 1))
+        residual = problem.residual(operator(x_hat))
+        u = operator.adjoint(operator.solve(residual, first, problem.noise))
+        g = product(u)
+        if estimate.variance is not None:
+            return x_hat, Secant.fit(u, g, pooled(wide))
+        size, along = pooled(dot(u, u)), pooled(dot(u, g).nan_to_num(0).clamp(min=0))
+        known = (along > 0) & (size > 0)
+        base = torch.where(known, along / size.where(known, 1.0), wide)
+        return x_hat, Secant.fit(u, g, base)
 
     def grid(self, problem: Problem) -> Tensor:
         """Times from ``start`` to ``end``, within the process, then 0."""
@@ -166,17 +182,6 @@ class TwistedSMC(Solver):
         end = min(self.end * spread, float(problem.noise.min().sqrt()))
         start = min(max(self.start * spread, low), high)
         return log_snr(process, self.steps, start=start, end=min(max(end, low), start))
-
-    def twist(self, problem: Problem, estimate: Estimate, t: Level, count: int) -> Tensor:
-        """ln l_t, ``[items, particles]``."""
-        operator = problem.linear
-        variance = spread_of(problem, estimate, t)
-        if variance.ndim > 0:
-            apart = variance.reshape(-1, count, *variance.shape[1:])
-            variance = apart.mean(dim=1, keepdim=True).expand_as(apart).flatten(0, 1)
-        residual = problem.residual(operator(estimate.mean))
-        value = dot(residual, operator.solve(residual, variance, problem.noise))
-        return (-value if residual.is_complex() else -value / 2).reshape(-1, count)
 
     def reweigh(
         self, log_w: Tensor, evidence: Tensor, fewest: Tensor, streams: Streams | None
@@ -205,30 +210,30 @@ class TwistedSMC(Solver):
         return log_w, evidence + mass, torch.minimum(fewest, effective), flat.flatten()
 
 
-class Remembering(Denoiser):
-    """A denoiser that keeps its latest estimate, so that a guide's evaluation serves twice."""
+def advance(
+    problem: Problem,
+    x_t: Tensor,
+    x_hat: Tensor,
+    covariance: Secant,
+    t: Level,
+    s: Level,
+    noise: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Secant]:
+    """A draw of x_s given x_t and y; the mean and the covariance of x₀ given x_s and x_t."""
+    operator = problem.linear
+    keep, carry, variance = weights(t, s, 1.0)
+    k, lam = float(keep), float(variance)
+    ahead = covariance.map(lambda v: lam + k**2 * v)
+    # x_s and x₀ drawn together without y, and then both moved towards it
+    step = ahead.map(torch.sqrt)(noise(x_t))
+    gain = covariance.map(lambda v: k * v / (lam + k**2 * v).clamp(min=TINY))
+    rest = covariance.map(lambda v: lam * v / (lam + k**2 * v).clamp(min=TINY))
+    x_0 = x_hat + gain(step) + rest.map(torch.sqrt)(noise(x_t))
+    error = problem.noise.sqrt() * noise(problem.y)
+    pull = Seen(problem, covariance).solve(problem.residual(operator(x_0) - error))
+    step = step + like(keep, x_t) * covariance(operator.adjoint(pull))
+    x_s = like(keep, x_t) * x_hat + like(carry, x_t) * x_t + step
+    return x_s, x_hat + gain(step), rest
 
-    def __init__(self, inner: Denoiser) -> None:
-        self.inner = inner
-        self.latest = Estimate(torch.empty(0))
 
-    @property
-    def process(self) -> Gaussian:  # type: ignore[override]
-        return self.inner.process
-
-    @property
-    def knows_covariance(self) -> bool:
-        return bool(getattr(self.inner, "knows_covariance", False))
-
-    def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
-        estimate = self.inner(x_t, t, condition)
-        self.latest = replace(estimate, mean=estimate.mean.detach())
-        return estimate
-
-
-def spread_of(problem: Problem, estimate: Estimate, t: Level) -> Tensor:
-    """Variance of x₀ given x_t, per element where the denoiser reports it."""
-    if estimate.variance is None:
-        return isotropic(problem, estimate, t)
-    variance = estimate.variance.detach().expand_as(estimate.mean)
-    return variance.clamp(min=torch.finfo(variance.dtype).tiny)
+TINY = 1e-300
