@@ -239,11 +239,7 @@ class Prior:
         return denoiser
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Checks that x of ``shape`` is what the network itself models.
-
-        Raises:
-            ShapeError: If it is not.
-        """
+        """Raises ``ShapeError`` if x of ``shape`` is not what the network itself models."""
         prior_shapes.check(shape, self.shape)
 
     def stands_for(self, shape: tuple[int, ...]) -> int:
@@ -284,7 +280,9 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
     network = load_plugin(description["plugin"]).part("backbones", description["backbone"])(
         **options
     )
-    network.load_state_dict({key: as_float(value) for key, value in weights.items()})
+    network.load_state_dict(
+        {key: v.float() if v.is_floating_point() else v for key, v in weights.items()}
+    )
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         raise ValueError("weights are not finite")
     network.eval().requires_grad_(False)
@@ -299,7 +297,3 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
         options=options,
         card=description["card"],
     )
-
-
-def as_float(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value

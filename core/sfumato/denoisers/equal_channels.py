@@ -1,31 +1,31 @@
 """A denoiser of data with several channels, for data whose channels are all equal.
 
-A grey picture is a coloured one with x₀ = (g, …, g), and mono sound is stereo with both sides equal.
-Seen through the noise of level (α, s), channel by channel, such data are
+A grey picture is a coloured one with x₀ = (g, …, g); mono sound is stereo with equal sides. Seen
+through the noise of level (α, s), channel by channel, such data are
 
     z_c = α g + s ε_c = m + d_c,      m = α g + (s/√C) ε̄,      d_c = s (ε_c − mean ε),
 
-with ε̄ standard normal. The mean m and the differences d are uncorrelated Gaussians and d does not
-contain g, so all that z says of g is in m: a state of one channel at noise s/√C. The other way round, a
-state x_t = α g + σ n becomes one of C channels at the same α and the noise
+with ε̄ standard normal. m and the differences d are independent and d does not contain g, so all
+that z says of g is in m: a state of one channel at noise s/√C. The other way round, a state
+x_t = α g + σ n becomes one of C channels at the same α and the noise
 
     s = √C σ      by adding to it      d = √C σ (ε − mean ε),
 
 and the belief about g is that about the mean of the channels. Its variance is that of any of them,
 because they are equal: Var[x₀_c] for each c, not Var/C.
 
-For a prior whose channels *are* equal this holds exactly and d does not matter. A network of coloured
-pictures does not know that they are: it tells noise from picture by the colours too, so it must see
-colours as noisy as it was told. With ``photo`` on eight grey pictures that it was not trained on
-(192² pixels, PSNR in dB of one evaluation, at σ of 255):
+For a prior whose channels *are* equal this holds exactly and d does not matter. A network of
+coloured pictures does not know that they are: it tells noise from picture by the colours too, so it
+must see colours as noisy as it was told. With ``photo`` on eight grey pictures that it was not
+trained on (192² pixels, PSNR in dB of one evaluation, at σ of 255):
 
     σ               5      15      25      50     100
     d drawn     39.32   33.39   30.92   27.92   25.28
     d = 0       39.29   33.20   29.80   22.45   16.31
 
 The draw is fixed, so that an estimate depends on its state alone and can be differentiated; the
-average of the estimates with d and −d is better by 0.01 to 0.07 dB at twice the cost. The variance that the
-network reports was 1.1 to 1.4 times the square error found.
+average of the estimates with d and −d is better by 0.01 to 0.07 dB at twice the cost. The variance
+that the network reports was 1.2 to 1.4 times the square error found.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class EqualChannels(Denoiser):
         )
 
     def noisier(self, t: Level) -> Level:
-        """The level whose σ/α is √C times that of ``t``; the process's last one if there is none."""
+        """The level with √C times the σ/α of ``t``; the process's last one if there is none."""
         further = math.log(self.channels) / 2
         level = self.process.level(self.process.schedule.time_of(t.log_ratio + further))
         if not t.uneven:

@@ -98,9 +98,7 @@ def test_exact_draws_have_the_spread_of_one_channel() -> None:
     variance = grey(process)(x_t, level).variance
     assert variance is not None
     # the error of a variance from n draws is its value times √(2/n); five of these
-    torch.testing.assert_close(
-        draws.var(dim=0), variance[0], rtol=5 * (2 / n) ** 0.5, atol=0.0
-    )
+    torch.testing.assert_close(draws.var(dim=0), variance[0], rtol=5 * (2 / n) ** 0.5, atol=0.0)
 
 
 def test_levels_may_differ_from_item_to_item() -> None:
