@@ -133,7 +133,7 @@ def reconstruct(
         "solver": chosen.name,
         "solver_options": describe(chosen.solver),
         "reason": chosen.reason,
-        "notes": list(bound.notes),
+        "notes": [*bound.notes, *use(prior, chosen.problem.shape[1:])],
         "items": len(y),
         "parts": len(bound.parts),
     }
@@ -244,6 +244,14 @@ def degrade(task: Task | Operator, signal: Signal | Tensor, *, seed: int = 0) ->
 def explain(operator: Operator, prior: Prior, **choice: Any) -> registry.Explanation:
     """Which solvers apply, what they cost and are, and which is the default and why."""
     return registry.explain(operator, prior.denoiser, **choice)
+
+
+def use(prior: Prior, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """What a person should be told of the use of a prior for x of ``shape``."""
+    channels = prior.stands_for(shape)
+    name = prior.card.get("name", "unnamed")
+    told = f"one channel, so prior '{name}' of {channels} takes all of its channels as equal"
+    return (told,) if channels else ()
 
 
 def describe(value: object) -> str:

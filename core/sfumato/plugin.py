@@ -55,6 +55,8 @@ class Plugin:
         baselines: Name → classical method to compare with, ``(operator, y) -> x``.
         converters: Name → ``(path) -> Prior`` and ``"to_" + name`` → ``(prior, path)``.
         pictures: ``(Signal) -> PIL image``; how a report shows one item. Empty for none.
+        equal_channels: Whether data of one channel may be taken for data of several that are all
+            equal, as a grey picture for a coloured one, and so be given to a prior of these.
         demo: ``(folder, *, seed, progress) -> Path`` of the report. Empty for none.
     """
 
@@ -71,6 +73,7 @@ class Plugin:
     baselines: Mapping[str, str] = field(default_factory=dict)
     converters: Mapping[str, str] = field(default_factory=dict)
     pictures: str = ""
+    equal_channels: bool = False
     demo: str = ""
 
     def __post_init__(self) -> None:

@@ -20,11 +20,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from sfumato import files, processes
+from sfumato import files, prior_shapes, processes
 from sfumato.codecs import Affine
 from sfumato.denoisers import Denoiser, Preconditioned
 from sfumato.denoisers.adapters import Padded, Tiled
-from sfumato.errors import CheckpointError, ShapeError, UnknownNameError
+from sfumato.denoisers.equal_channels import EqualChannels
+from sfumato.errors import CheckpointError, UnknownNameError
 from sfumato.prior_folders import find, plain, read_weights, stored_fields
 from sfumato.processes import Gaussian, Schedule
 from sfumato.registry import load_plugin
@@ -58,7 +59,7 @@ class Prior:
     card: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        size = "×".join("any" if n is None else str(n) for n in self.shape)
+        size = prior_shapes.words(self.shape)
         count = sum(p.numel() for p in self.network.parameters()) / 1e6
         schedule = type(self.process.schedule).__name__
         name = self.card.get("name", "unnamed")
@@ -214,6 +215,8 @@ class Prior:
     def sized(self, shape: tuple[int, ...], *, tile: int = 768, overlap: int = 64) -> Denoiser:
         """The denoiser for one x of ``shape``: padded to the network's multiple, and tiled.
 
+        Data of one channel may stand for all channels of the prior, where its plugin allows it.
+
         Args:
             shape: Of one x, without batch axis.
             tile: Longest side that is evaluated in one piece.
@@ -222,12 +225,10 @@ class Prior:
         Raises:
             ShapeError: If the prior cannot model this shape.
         """
-        allowed = len(shape) == len(self.shape) and all(
-            want is None or want == got for want, got in zip(self.shape, shape, strict=True)
-        )
-        if not allowed:
-            size = "×".join("any" if n is None else str(n) for n in self.shape)
-            raise ShapeError("the data to reconstruct", shape, f"{size}, as this prior models")
+        if channels := self.stands_for(shape):
+            whole = self.sized((channels, *shape[1:]), tile=tile, overlap=overlap)
+            return EqualChannels(whole, channels)
+        self.check(shape)
         denoiser: Denoiser = self.denoiser
         multiple = int(getattr(self.network, "multiple", 1))
         if max(shape[1:], default=0) > tile and None in self.shape:
@@ -236,6 +237,14 @@ class Prior:
         if multiple > 1 and any(n % multiple for n in shape[1:]):
             denoiser = Padded(denoiser, multiple)
         return denoiser
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raises ``ShapeError`` if x of ``shape`` is not what the network itself models."""
+        prior_shapes.check(shape, self.shape)
+
+    def stands_for(self, shape: tuple[int, ...]) -> int:
+        """For how many equal channels of this prior the one of x stands; 0 if it does not."""
+        return prior_shapes.stands_for(shape, self.shape, self.codec, self.plugin)
 
 
 def read(folder: Path) -> Prior:
@@ -271,7 +280,9 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
     network = load_plugin(description["plugin"]).part("backbones", description["backbone"])(
         **options
     )
-    network.load_state_dict({key: as_float(value) for key, value in weights.items()})
+    network.load_state_dict(
+        {key: v.float() if v.is_floating_point() else v for key, v in weights.items()}
+    )
     if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
         raise ValueError("weights are not finite")
     network.eval().requires_grad_(False)
@@ -286,7 +297,3 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
         options=options,
         card=description["card"],
     )
-
-
-def as_float(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value

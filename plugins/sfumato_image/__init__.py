@@ -53,5 +53,6 @@ PLUGIN = Plugin(
         "to_diffusers": "sfumato_image.pretrained:to_diffusers",
     },
     pictures="sfumato_image.pictures:picture",
+    equal_channels=True,
     demo="sfumato_image.demo:run",
 )

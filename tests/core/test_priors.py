@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from sfumato.codecs import Affine
+from sfumato.denoisers import EqualChannels
 from sfumato.errors import CheckpointError, OutputExistsError, ShapeError, UnknownNameError
 from sfumato.priors import Prior
 from sfumato.processes import EDM, VP, Cosine, Flow, Gaussian, LinearBeta, Schedule, SubVP
@@ -122,3 +124,17 @@ def test_odd_sizes_are_padded_and_large_ones_tiled_to_the_same_result() -> None:
     tiled = prior.sized((1, 45, 515), tile=264, overlap=128)(x, level)
     assert whole.mean.shape == x.shape
     torch.testing.assert_close(tiled.mean, whole.mean, rtol=1e-4, atol=1e-3)
+
+
+def test_one_channel_stands_for_all_where_the_plugin_allows_it() -> None:
+    coloured = Prior.new(
+        "image", "unet", shape=(3, None, None), options={"widths": (8,), "blocks": (1,)}
+    )
+    assert isinstance(coloured.sized((1, 8, 10)), EqualChannels)
+    assert coloured.stands_for((1, 8, 10)) == 3
+    assert coloured.stands_for((3, 8, 10)) == 0
+    uneven = replace(coloured, codec=Affine((0.5, 0.4, 0.3), 0.5))
+    with pytest.raises(ShapeError, match="as this prior models"):
+        uneven.sized((1, 8, 10))  # what is equal outside is not equal in model units
+    with pytest.raises(ShapeError, match="as this prior models"):
+        coloured.check((1, 8, 10))  # a network is not trained on one channel

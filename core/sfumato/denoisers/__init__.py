@@ -4,6 +4,7 @@ from sfumato.denoisers.adapters import Padded, Tiled
 from sfumato.denoisers.base import Condition, Denoiser, Estimate, Rescaled, tweedie
 from sfumato.denoisers.chain import ChainPrior
 from sfumato.denoisers.empirical import DataSetPrior
+from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.denoisers.exact import Exact, GaussianPrior, MixturePrior
 from sfumato.denoisers.guided import ClassifierFree
 from sfumato.denoisers.parametrisations import (
@@ -23,6 +24,7 @@ __all__ = [
     "Condition",
     "DataSetPrior",
     "Denoiser",
+    "EqualChannels",
     "Estimate",
     "Exact",
     "GaussianPrior",

@@ -137,7 +137,7 @@ def check_item(prior: Prior, data: Data, config: TrainConfig) -> None:
     """Checks that the first item is something that this prior models."""
     batch = next(batches(data, Share(replace(config, workers=0, batch=1), 0)))
     shape = tuple(batch.x.shape[1:])
-    prior.sized(shape)
+    prior.check(shape)
     multiple = int(getattr(prior.network, "multiple", 1))
     if any(n % multiple for n in shape[1:]):
         raise ShapeError("a training item", shape, f"sides that are multiples of {multiple}")

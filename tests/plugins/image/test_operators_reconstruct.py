@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,49 @@ def test_an_operator_goes_from_file_to_file(
     assert (tmp_path / "out" / "report.html").is_file()
     (restored,) = (tmp_path / "out").glob("restored.*")
     assert PLUGIN.read(restored).data.shape == result.mean.shape
+
+
+GREY = {name: task for name, task in TASKS.items() if name != "colorize"}
+
+
+@pytest.mark.parametrize("task", GREY.values(), ids=GREY.keys())
+@pytest.mark.parametrize("kind", ["png", "png 16", "png alpha", "jpg", "tif", "tif 16"])
+def test_a_grey_file_comes_back_grey_from_a_prior_of_colours(
+    task: Task, kind: str, prior: sf.Prior, tmp_path: Path, photograph: np.ndarray
+) -> None:
+    pixels = np.maximum(photograph[:38, :46, 1], 70) - 70  # black in places, for declip
+    suffix, _, depth = kind.partition(" ")
+    path = tmp_path / f"grey.{suffix}"
+    if depth == "16":
+        Image.fromarray(pixels.astype(np.uint16) * 257).save(path)
+    elif depth == "alpha":
+        opaque = np.full_like(pixels, 255)
+        opaque[10:14, 5:30] = 0
+        Image.fromarray(np.stack([pixels, opaque], axis=-1), "LA").save(path)
+    else:
+        Image.fromarray(pixels).save(path)
+    signal = PLUGIN.read(path)
+    measured = replace(task.degrade(signal, seed=1), path=path)  # as if it had been this file
+    result = sf.reconstruct(prior, task, measured, n=2, seed=0, steps=2)
+    assert result.samples.shape[:2] == (2, 1)
+    assert any("takes all of its channels as equal" in note for note in result.record["notes"])
+    result.save(tmp_path / "out")
+    (restored,) = (tmp_path / "out").glob("restored.*")
+    written = PLUGIN.read(restored)
+    assert written.data.shape == result.mean.shape
+    if not isinstance(task, DeJPEG):  # which measures an 8-bit JPEG file, whatever it was made of
+        assert written.meta["format"] == signal.meta["format"]
+        assert written.meta["dtype"] == ("uint16" if depth == "16" else "uint8")
+
+
+def test_colouring_a_grey_file_gives_colours_and_no_note_on_channels(
+    prior: sf.Prior, tmp_path: Path, photograph: np.ndarray
+) -> None:
+    path = tmp_path / "grey.png"
+    Image.fromarray(photograph[:38, :46, 1]).save(path)
+    result = sf.reconstruct(prior, Colorize(), PLUGIN.read(path), n=1, steps=2)
+    assert result.samples.shape[1] == 3
+    assert not any("as equal" in note for note in result.record["notes"])
 
 
 def test_a_scratch_in_a_large_picture_is_repaired_bit_by_bit(
