@@ -48,10 +48,10 @@ class Result:
         record: What was run: solver, options, seed, versions, hashes, notes.
         trace: One row per step of the first batch: level and residual.
         fitted: A(mean), to compare with the measurement; ``None`` where it was cut into parts.
-        expectation: Posterior mean as the solver read it off on its way, which varies less than
-            the samples' average (see ``Solver.mean_from``), shaped like one sample (or
+        expectation: Posterior mean as the solver read it off on its way, with less chance in it
+            than the samples' average (``sfumato.expectations``), shaped like one sample (or
             ``[items, *x]``); ``None`` leaves the mean to the samples.
-        expectation_error: Standard error of each of its elements.
+        expectation_error: Standard error of each of its elements, if it is known.
         signal: The input, whose header the outputs take; ``None`` for tensors.
         rank: Axes of one x.
     """

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
 from sfumato.errors import InvalidOptionError, NotFiniteError, ShapeError
+from sfumato.expectations import Expectation
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Linear, Operator
 from sfumato.inverse.problems import Problem, Solver
@@ -78,34 +79,7 @@ class Solved(NamedTuple):
     mean: Tensor | None
     """Posterior mean as read off on the way, ``[items, *x]``, if the solver does."""
     error: Tensor | None
-    """Its standard error."""
-
-
-class Expectation:
-    """Collects the posterior mean that a solver reads off, sample by sample (Welford, 1962)."""
-
-    def __init__(self, items: int, n: int) -> None:
-        self.items, self.n = items, n
-        self.found: dict[int, tuple[int, Tensor, Tensor]] = {}
-
-    def add(self, low: int, means: Tensor) -> None:
-        """Takes what was read off from the samples in the rows from ``low`` on."""
-        for row, value in enumerate(means, start=low):
-            blank = torch.zeros_like(value)
-            count, mean, scatter = self.found.get(row // self.n, (0, blank, blank))
-            apart = value - mean
-            mean = mean + apart / (count + 1)
-            self.found[row // self.n] = count + 1, mean, scatter + apart * (value - mean)
-
-    def moments(self) -> tuple[Tensor | None, Tensor | None]:
-        """Mean and standard error, ``[items, *x]``; ``None`` unless every sample was seen once."""
-        rows = [self.found.get(item) for item in range(self.items)]
-        complete = [row for row in rows if row is not None and row[0] == self.n]
-        if len(complete) < self.items:
-            return None, None
-        scatter = torch.stack([row[2] for row in complete])
-        error = (scatter / (self.n * max(self.n - 1, 1))).clamp(min=0).sqrt()
-        return torch.stack([row[1] for row in complete]), error
+    """Its standard error, if it is known."""
 
 
 class Counter:
@@ -193,30 +167,25 @@ def solve(
     items = part.problem.y.shape[0]
     rows = [(item, j) for item in range(items) for j in range(n)]
     size = batch or max(1, ELEMENTS // max(1, math.prod(part.problem.shape[1:])))
-    found, seen = [], Expectation(items, n)
+    found, seen = [], Expectation(items, n, exact=part.solver.exact)
     for low in range(0, len(rows), size):
         chunk = rows[low : low + size]
         streams = Streams(seed, [(first + item, j, *part.key) for item, j in chunk])
         problem = part.problem.select([item for item, _ in chunk])
         counted = replace(problem, denoiser=Counted(problem.denoiser, counter))
 
-        means: list[Tensor] = []
-
-        def callback(
-            step: Step, low: int = low, count: int = len(chunk), means: list[Tensor] = means
-        ) -> None:
+        def callback(step: Step, low: int = low, count: int = len(chunk)) -> None:
             if low == 0 and not part.key:
                 trace.append(row(step))
             mean = part.solver.mean_from(step)
             if mean is not None:
-                means.append(mean)
+                seen.add(low, step.index, mean)
             report((low + count * (step.index + 1) / step.count) / len(rows), step)
 
         found.append(part.solver(counted, streams, callback=callback))
-        if means:
-            seen.add(low, torch.stack(means).mean(dim=0))
         counter.runs += len(chunk)
-    return Solved(torch.cat(found), *seen.moments())
+    samples = torch.cat(found)
+    return Solved(samples, *seen.mean(samples))
 
 
 def row(step: Step) -> dict[str, float]:
@@ -253,9 +222,11 @@ def expectation(
     """The posterior mean that the solver read off, and its error, ``[items, *x]``."""
     means = [part.mean for part in solved if part.mean is not None]
     errors = [part.error for part in solved if part.error is not None]
-    if not solved or len(means) < len(solved):
+    if len(means) < len(solved):
         return None, None
     mean = assemble(bound, [prior.codec.decode(x) for x in means], 1)[:, 0]
+    if len(errors) < len(solved):
+        return mean, None
     # what is put back is the same in all samples, so their spread says that it is known
     plain = replace(
         bound,

@@ -130,7 +130,8 @@ def test_a_combination_is_its_formula_for_every_kind_of_coefficient(
     found = combine(a, x, b, y)
     assert found.dtype == dtype
     torch.testing.assert_close(found, like(a, x) * x + like(b, y) * y)
-    assert torch.equal(x, before[0]) and torch.equal(y, before[1])
+    assert torch.equal(x, before[0])
+    assert torch.equal(y, before[1])
 
 
 def test_the_scales_of_a_level_are_numbers_where_one_does_for_all() -> None:
@@ -138,6 +139,7 @@ def test_the_scales_of_a_level_are_numbers_where_one_does_for_all() -> None:
     level = process.level(0.25)
     assert level.scales == (0.75, 0.25)
     several = process.level(torch.tensor([0.25, 0.5])).scales
-    assert isinstance(several.alpha, torch.Tensor) and several.alpha.tolist() == [0.75, 0.5]
+    assert isinstance(several.alpha, torch.Tensor)
+    assert several.alpha.tolist() == [0.75, 0.5]
     # nothing but noise: what divides by α is infinite, as in every other level
     assert math.isinf(float(1 / process.level(1.0).scales.alpha))

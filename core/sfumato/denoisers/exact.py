@@ -193,13 +193,14 @@ class Mixed(Exact):
         total = total + torch.einsum("bk,bkn,bkm->bnm", share, apart, apart)
 
         def covariance(v: Tensor) -> Tensor:
-            return (total @ self.rows(v)[..., None]).reshape(v.shape).to(v.dtype)
+            product: Tensor = total @ self.rows(v)[..., None]
+            return product.reshape(v.shape).to(v.dtype)
 
         def draw(streams: Streams) -> Tensor:
             chosen = choose(share, streams)
             powers, basis = torch.linalg.eigh(pick(covariances, chosen))
             noise = basis @ (powers.clamp(min=0).sqrt() * streams.normal(mean))[..., None]
-            drawn = pick(means, chosen) + noise[..., 0]
+            drawn: Tensor = pick(means, chosen) + noise[..., 0]
             return drawn.reshape(x_t.shape).to(x_t.dtype)
 
         variance = total.diagonal(dim1=1, dim2=2).reshape(x_t.shape).to(x_t.dtype)

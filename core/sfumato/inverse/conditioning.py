@@ -180,6 +180,7 @@ def square_root(covariance: Map, z: Tensor, iterations: int) -> Tensor:
     basis: list[Tensor] = []
     diagonal: list[Tensor] = []
     off: list[Tensor] = []
+    beta = torch.zeros_like(size)
     while True:
         w = covariance(q)
         if basis:

@@ -122,9 +122,11 @@ class Guide(ABC):
 
     Attributes:
         needs: Capabilities (see ``sfumato.inverse.capabilities``) it cannot do without.
+        exact: Whether it approximates nothing but what the prior's network does.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    exact: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, problem: Problem, x_t: Float[Tensor, "batch *x"], t: Level) -> Estimate:
@@ -162,14 +164,16 @@ class Solver(ABC):
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def mean_from(self, step: Step) -> Tensor | None:
-        """E[x₀ | y] as seen from ``step``; ``None`` for steps that are not to be counted.
+    @property
+    def exact(self) -> bool:
+        """Whether the estimates that ``mean_from`` hands on are right at every level."""
+        return False
 
-        E[x₀ | y] is the mean over x_t given y of E[x₀ | x_t, y], which is what a posterior's
-        denoiser returns. Averaged over samples, and over steps, it is nearer to the posterior mean
-        than the samples' own average, by what x₀ still varies given x_t (Rao–Blackwell): the more,
-        the earlier the step, while a guide's approximation is the better, the later. Solvers that
-        know which steps to trust say so; the others leave the mean to the samples.
+    def mean_from(self, step: Step) -> Tensor | None:
+        """E[x₀ | x_t, y] as ``step`` estimated it; ``None`` for steps that are not to be counted.
+
+        Its mean over samples and steps is the posterior mean with less chance in it than the
+        samples' own average; see ``sfumato.expectations``.
         """
         return None
 

@@ -94,4 +94,6 @@ def blobs(space: Sequence[int], width: int, generator: torch.Generator) -> Tenso
     if width > 1 and len(space) <= 3:
         mode = ("linear", "bilinear", "trilinear")[len(space) - 1]
         field = functional.interpolate(field, size=tuple(space), mode=mode)
-    return field[(0, 0, *(slice(0, n) for n in space))]
+    for axis, n in enumerate(space, start=2):
+        field = field.narrow(axis, 0, n)
+    return field[0, 0]

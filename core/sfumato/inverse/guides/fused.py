@@ -36,6 +36,7 @@ class Fused(Guide):
     """The exact posterior denoiser of masks and of white noise, known or uneven."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"mask", "places", "gaussian", "uneven"})
+    exact: ClassVar[bool] = True
 
     def __call__(self, problem: Problem, x_t: Tensor, t: Level) -> Estimate:
         measured, values, noise = elements(problem)
@@ -59,7 +60,8 @@ def uneven(problem: Problem, variance: Tensor) -> Level:
     process = problem.denoiser.process
     if variance.ndim > 2:  # all channels of a place are alike
         variance = variance[:, :1]
-    values, places = variance.unique(return_inverse=True)  # a logarithm for each is not cheap
+    # a logarithm for each element is not cheap
+    values, places = torch.unique(variance, return_inverse=True)
     levels = process.level(process.schedule.time_of(values.double().cpu().log() / 2))
     t, alpha, sigma = (c[places.cpu()] for c in (levels.t, levels.alpha, levels.sigma))
     return Level(t.flatten(1).amax(dim=1), alpha, sigma, process)

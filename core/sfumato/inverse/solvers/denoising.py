@@ -39,6 +39,10 @@ class Denoising(Solver):
     steps: int = 10
     end: float = 0.05
 
+    @property
+    def exact(self) -> bool:
+        return True
+
     def mean_from(self, step: Step) -> Tensor | None:
         return step.estimate.mean if step.index == 0 else None  # of y itself: nothing varies yet
 

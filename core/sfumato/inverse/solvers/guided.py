@@ -28,10 +28,10 @@ class Guided(Solver):
         grid: Name of the grid: ``"log-snr"``, ``"karras"`` or ``"uniform"``.
         start: Noise-to-signal ratio to start at; the process's largest if not given.
         end: Smallest ratio other than 0; the process's smallest if not given.
-        mean_over: First and last step, as shares of all in [0, 1], whose estimates are averaged
-            for the posterior mean: (0, 0) is the first evaluation alone, which is right for exact
-            guides; the later the first, the less a guide's approximation matters. ``None`` leaves
-            the mean to the samples.
+        mean_over: First and last step, as shares of all in [0, 1], whose estimates may count for
+            the posterior mean (``sfumato.expectations``); (0, 0) is the first alone, which has
+            the least chance in it where the guide is exact. ``None`` leaves the mean to the
+            samples.
     """
 
     guide: Guide
@@ -47,6 +47,10 @@ class Guided(Solver):
             raise InvalidOptionError(
                 "solver", f"mean_over={self.mean_over}", "use two shares in [0, 1] in order"
             )
+
+    @property
+    def exact(self) -> bool:
+        return self.guide.exact
 
     def mean_from(self, step: Step) -> Tensor | None:
         if self.mean_over is None:
