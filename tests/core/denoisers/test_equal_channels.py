@@ -154,7 +154,7 @@ def network() -> Preconditioned:
     torch.manual_seed(0)
     net = UNet(channels=3, widths=(8, 8), blocks=(1, 1), variance=True, embedding=8)
     for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+        torch.nn.init.normal_(parameter, std=0.1)
     return Preconditioned(net.eval(), Gaussian(EDM()), head="variance")
 
 

@@ -145,7 +145,7 @@ def test_a_secant_covariance_keeps_its_product_and_its_functions() -> None:
 
 def test_capabilities_are_what_an_operator_offers() -> None:
     assert capabilities(Mask(torch.tensor([1, 0]), Noise(0.1))) == {
-        "linear", "gaussian", "noisy", "mask", "spectrum"
+        "linear", "gaussian", "noisy", "mask", "places", "spectrum"
     }  # fmt: skip
     assert capabilities(Identity(Noise(0.0))) >= {"exact"}
     assert capabilities(Convolve(torch.tensor([1.0, 2, 3]), (4,))) == {
@@ -153,12 +153,14 @@ def test_capabilities_are_what_an_operator_offers() -> None:
         "gaussian",
         "exact",
     }
-    assert capabilities(Identity(Poisson(1.0))) == {"linear", "noisy", "mask", "spectrum"}
+    assert capabilities(Identity(Poisson(1.0))) == {
+        "linear", "noisy", "mask", "places", "spectrum"
+    }  # fmt: skip
 
 
 def test_the_spread_of_a_prior_is_read_from_its_variance() -> None:
     prior = GaussianPrior(Gaussian(), torch.zeros(3), torch.full((3,), 0.09))
-    assert abilities(prior) == {"variance", "covariance"}
+    assert abilities(prior) == {"variance", "covariance", "uneven"}
     assert data_spread(prior) == 1.0
     assert data_spread(prior, torch.zeros(2, 3)) == pytest.approx(0.3, rel=1e-3)
 
