@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.denoisers.base import Condition, Estimate
-from sfumato.denoisers.exact import TINY, Exact, choose
+from sfumato.denoisers.exact import TINY, Exact
+from sfumato.denoisers.uneven import choose
 from sfumato.errors import ShapeError
 from sfumato.noise import Streams
 from sfumato.processes import Gaussian, Level, like
