@@ -130,7 +130,7 @@ def measured(
     else:
         result, said = theirs(method, case, prior, options.n)
     seconds = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-    scores = judged(case.finish(result.samples), case)
+    scores = judged(case.finish(result.samples), case, mean=case.finish(result.mean[None])[0])
     if result.n > 1:
         scores |= uncertainty(result, case)
     return said | scores | {"nfe": result.nfe} | seconds
@@ -178,9 +178,12 @@ def theirs(method: str, case: Case, prior: sf.Prior, n: int) -> tuple[Result, di
     return result, {"library": library, "solver": name, "settings": settings}
 
 
-def judged(samples: Tensor, case: Case) -> dict[str, Any]:
-    """PSNR and SSIM of the mean of the samples, and of the first alone if there are several."""
-    mean = samples.mean(dim=0)
+def judged(samples: Tensor, case: Case, *, mean: Tensor | None = None) -> dict[str, Any]:
+    """PSNR and SSIM of the mean, and of the first sample alone if there are several.
+
+    The mean is what the method calls its posterior mean, the samples' average if it has no other.
+    """
+    mean = samples.mean(dim=0) if mean is None else mean
     scores = {"psnr": float(psnr(mean, case.truth)), "ssim": float(ssim(mean, case.truth))}
     if len(samples) > 1:
         scores["psnr1"] = float(psnr(samples[0], case.truth))
