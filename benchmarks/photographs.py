@@ -58,6 +58,15 @@ def load(names: Sequence[str], data: Path | None, limit: int | None) -> list[Pho
     return found
 
 
+def grey(folder: Path) -> list[Photograph]:
+    """The grey pictures of a folder."""
+    found = []
+    for path in sorted(folder.glob("*.png")):
+        pixels = np.asarray(Image.open(path).convert("L"))
+        found.append(Photograph(path.stem, folder.name, tensor(pixels[..., None])))
+    return found
+
+
 def wanted(name: str, names: Sequence[str]) -> bool:
     return not names or name in names or "photos" in names
 

