@@ -45,10 +45,9 @@ class Proximal(Guide):
         inflation: Factor on the learned variance. Draws of independent elements lack the
             correlations of the truth, and the network takes a part of them out again as noise.
             What is measured is put right by the measurement, what is not stays too narrow; so if
-            ``None``, it is 1 plus the share of the elements that y leaves open. On three held-out
-            photographs a factor of 1 in place of 2 brought a deblurred sample from 31.8 to 34.5 dB
-            and its 90 % intervals from 95 to 88 % of the pixels; on enlarging 4 times it took the
-            intervals from 86 to 74 %.
+            ``None``, it is 1.5 and half the share of the elements that y leaves open. On textured
+            parts of five held-out photographs, deblurred, factors of 1, 1.5 and 2 gave means of
+            30.2, 30.0 and 29.6 dB and 90 % intervals with 79, 87 and 93 % of the pixels.
         iterations: Largest number of products with A and A* where no closed form is known.
         tolerance: Relative residual at which an item stops earlier.
     """
@@ -69,7 +68,7 @@ class Proximal(Guide):
         assert spread is not None
         inflation = self.inflation
         if inflation is None:
-            inflation = 2 - min(1.0, operator.observed(problem.y) / x_hat[0].numel())
+            inflation = 2 - min(1.0, operator.observed(problem.y) / x_hat[0].numel()) / 2
         r2 = isotropic(problem, estimate, t, data_spread(problem.denoiser))
         if isinstance(operator, Selection):
             gain = operator.gain(r2, problem.noise)
