@@ -58,6 +58,7 @@ EXTRA: tuple[tuple[str, dict[str, Any]], ...] = (
     ("mmps-exact", {"steps": 5, "iterations": 4, "lanczos": 4}),
     ("mmps-exact", {"steps": 20}),
     ("tds", {"particles": 16}),
+    ("fused", {"steps": 30, "start": 20.0}),
 )
 
 
@@ -101,6 +102,12 @@ class CountedSpread(Counted):
         if estimate.mean.requires_grad:
             estimate.mean.register_hook(self.passed)
         return replace(estimate, covariance=covariance)
+
+
+class CountedUneven(Counted):
+    """The same, taking a level for every element, as a network with a noise map does."""
+
+    takes_uneven = True
 
 
 def main() -> None:
@@ -148,12 +155,13 @@ def measured(
         yield row(
             "exact", "DDPM", "20 steps, exact posterior denoiser", "", known, n, ancestral(known, n)
         )
-    denoisers = {"mean": Counted, "spread": CountedSpread}
+    denoisers = {"mean": Counted, "spread": CountedSpread, "uneven levels": CountedUneven}
     for prior, kind in denoisers.items():
         settings: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in METHODS]
         for name, options in (*settings, *EXTRA):
             counted = kind(known.prior(Gaussian(VP())), scale(known))
-            told = (prior == "mean" or name in TELLS) and only in {None, name}
+            told = prior == "mean" or name in (TELLS if prior == "spread" else {"fused"})
+            told = told and only in {None, name}
             if told and name in applicable(known.operator, counted):
                 text = ", ".join(f"{key} {value}" for key, value in options.items()) or "default"
                 solve = ours(known, name, options, n)

@@ -194,6 +194,13 @@ PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
 )
 
 
+SEVERAL = {
+    "fused": "fused is exact for any prior; give it 30 steps",
+    "tds": "tds weighs the modes rightly; other guides and MAP-like methods do not",
+}
+"""What to use where the posterior has several modes, best first."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One method in an explanation."""
@@ -245,10 +252,9 @@ def explain(operator: Operator, denoiser: Denoiser, *, budget: int | None = None
     )
     default, reason = choose(operator, denoiser, budget=budget)
     able = {row.name for row in rows if row.applies}
-    several = (
-        "tds weighs the modes rightly; guides and MAP-like methods do not"
-        if "tds" in able
-        else "no method here weighs the modes rightly; gibbs comes nearest with many steps"
+    several = next(
+        (words for name, words in SEVERAL.items() if name in able),
+        "no method here weighs the modes rightly; gibbs comes nearest with many steps",
     )
     return Explanation(rows, default, reason, several)
 
