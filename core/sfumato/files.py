@@ -19,7 +19,7 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
 
     Raises:
         OutputExistsError: If it is a file, or holds something and ``overwrite`` is false.
-        UnwritableFileError: If its parent cannot be written.
+        UnwritableFileError: If its parent is a file or cannot be written.
     """
     target = Path(folder)
     if target.is_file() or (target.is_dir() and not overwrite and any(target.iterdir())):
@@ -27,6 +27,8 @@ def check_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     parent = target.absolute().parent
     while not parent.exists():
         parent = parent.parent
+    if not parent.is_dir():
+        raise UnwritableFileError(target, f"'{parent}' is a file")
     if not os.access(parent, os.W_OK):
         raise UnwritableFileError(target, f"no permission in '{parent}'")
     return target

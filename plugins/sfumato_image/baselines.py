@@ -128,10 +128,10 @@ def nlm(
     from skimage.restoration import denoise_nl_means
 
     found = denoise_nl_means(
-        to_numpy(y), patch_size=patch, patch_distance=distance,
+        wide_enough(y), patch_size=patch, patch_distance=distance,
         h=strength * sigma, sigma=sigma, fast_mode=True, channel_axis=0,
     )  # fmt: skip
-    return back(found, y)
+    return back(found[:, : y.shape[1], : y.shape[2]], y)
 
 
 def wavelet(y: Picture, *, sigma: float, name: str = "db2") -> Picture:
@@ -139,10 +139,10 @@ def wavelet(y: Picture, *, sigma: float, name: str = "db2") -> Picture:
     from skimage.restoration import denoise_wavelet
 
     found = denoise_wavelet(
-        to_numpy(y), sigma=sigma, wavelet=name, method="BayesShrink", mode="soft",
+        wide_enough(y), sigma=sigma, wavelet=name, method="BayesShrink", mode="soft",
         convert2ycbcr=y.shape[0] == 3, channel_axis=0, rescale_sigma=True,
     )  # fmt: skip
-    return back(found, y)
+    return back(found[:, : y.shape[1], : y.shape[2]], y)
 
 
 def biharmonic(y: Picture, *, mask: Tensor) -> Picture:
@@ -198,6 +198,13 @@ def squared_norm(operator: Linear, x: Tensor, iterations: int = 20) -> float:
         x = operator.adjoint(operator(x / length))
         norm = x.norm().item()
     return 1.05 * norm
+
+
+def wide_enough(y: Picture, least: int = 8) -> NDArray[Any]:
+    """Small pictures continued by their mirror image: filters with a support need some room."""
+    missing = [(0, max(0, least - side)) for side in y.shape[1:]]
+    found: NDArray[Any] = np.pad(to_numpy(y), [(0, 0), *missing], mode="symmetric")
+    return found
 
 
 def to_numpy(x: Tensor) -> NDArray[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sfumato.errors import UnreadableFileError
+from sfumato.errors import NotFiniteError, UnreadableFileError
 from sfumato_image.formats import FORMATS
 
 __all__ = ["LUMA", "Cache", "class_of", "decode", "find"]
@@ -59,9 +59,17 @@ def class_of(path: Path, root: Path | None) -> str:
 
 
 def decode(path: Path, channels: int) -> NDArray[Any]:
-    """``[height, width, channels]`` with 8 or 16 bits; floats are taken as [0, 1]."""
+    """``[height, width, channels]`` with 8 or 16 bits; floats are taken as [0, 1].
+
+    Raises:
+        UnreadableFileError: If the file is damaged or of another kind.
+        NotFiniteError: If it holds NaN or infinity.
+    """
     signal = READERS[path.suffix.lower()].read(path)
     data = signal.data
+    bad = int((~torch.isfinite(data)).sum())
+    if bad:
+        raise NotFiniteError(f"'{path}'", bad, data.numel())
     if data.shape[0] != channels:
         weights = torch.tensor(LUMA).view(3, 1, 1)
         data = (weights * data).sum(0, keepdim=True) if channels == 1 else data.expand(3, -1, -1)
