@@ -37,17 +37,20 @@ class Expectation:
 
     def __init__(self, items: int, n: int, *, exact: bool) -> None:
         self.items, self.n, self.exact = items, n, exact
-        self.found: dict[int, dict[int, tuple[int, Tensor, Tensor]]] = {}
+        self.found: dict[int, dict[int, tuple[int, Tensor, Tensor | None]]] = {}
 
     def add(self, low: int, step: int, means: Tensor) -> None:
         """Takes the estimates that step number ``step`` made of the samples from row ``low`` on."""
         for row, value in enumerate(means, start=low):
             steps = self.found.setdefault(row // self.n, {})
-            blank = torch.zeros_like(value)
-            count, mean, scatter = steps.get(step, (0, blank, blank))
+            if step not in steps:
+                steps[step] = 1, value.clone(), torch.zeros_like(value) if self.exact else None
+                continue
+            count, mean, scatter = steps[step]
             apart = value - mean  # Welford (1962): equal values keep their last bit
             mean = mean + apart / (count + 1)
-            steps[step] = count + 1, mean, scatter + apart * (value - mean)
+            scatter = None if scatter is None else scatter + apart * (value - mean)
+            steps[step] = count + 1, mean, scatter
 
     def mean(self, samples: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Posterior mean of each item and, where it is known, its standard error.
@@ -63,8 +66,9 @@ class Expectation:
             return None, None
         if self.exact and all(len(steps) == 1 for steps in self.found.values()):
             rows = [next(iter(self.found[item].values())) for item in range(self.items)]
-            error = torch.stack([row[2] for row in rows]) / (self.n * max(self.n - 1, 1))
-            return torch.stack([row[1] for row in rows]), error.clamp(min=0).sqrt()
+            scatter = torch.stack([row[2] for row in rows if row[2] is not None])
+            error = scatter.clamp(min=0) / (self.n * max(self.n - 1, 1))
+            return torch.stack([row[1] for row in rows]), error.sqrt()
         drawn = samples.reshape(self.items, self.n, *samples.shape[1:])
         return torch.stack([self.agreeing(item, x) for item, x in enumerate(drawn)]), None
 

@@ -78,7 +78,7 @@ LG = ("linear", "gaussian")
 METHODS: dict[str, Method] = {
     "denoising": Method("solvers.denoising:Denoising", EXACT, ("identity", "gaussian", "noisy"), (1, 0, 0), 10, "the prior's reverse process, started at the noise level of y"),
     "fused": Method("guides.fused:Fused", EXACT, ("mask", "places", "gaussian", "uneven"), (1, 0, 0), 12, "state and measurement as one state with uneven levels; nothing is approximated", (("order", 2), ("eta", 1.0)), (("start", 5.0), ("end", 0.01), ("mean_over", (0.0, 0.0))), "dpm-solver"),
-    "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 8, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.0, 1.0))), "gibbs"),
+    "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 8, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0))), "gibbs"),
     "diagonal": Method("guides.diagonal:Diagonal", MOMENTS, ("gaussian", "variance"), (1, 0, 10), 20, "moment matching with the denoiser's own variances; no backward pass", CALIBRATED),
     "mmps": Method("guides.moment:MMPS", MOMENTS, ("gaussian",), (1, 8, 8), 20, "moment matching with the Jacobian's covariance, and draws from it", CALIBRATED),
     "mmps-exact": Method("guides.moment:MMPS", MOMENTS, ("gaussian", "covariance"), (1, 8, 8), 5, "the same with converged solves at few levels; exact for Gaussian priors", CALIBRATED, (("iterations", 8), ("lanczos", 8))),
