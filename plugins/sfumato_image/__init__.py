@@ -47,6 +47,7 @@ PLUGIN = Plugin(
         "nlm": "sfumato_image.rivals:nlm",
         "wavelet": "sfumato_image.rivals:wavelet",
         "biharmonic": "sfumato_image.rivals:biharmonic",
+        "grey": "sfumato_image.rivals:grey",
     },
     converters={
         "diffusers": "sfumato_image.pretrained:from_diffusers",

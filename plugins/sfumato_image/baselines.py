@@ -28,7 +28,16 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError, ShapeError
 from sfumato.inverse.operators import Linear
 
-__all__ = ["bicubic", "biharmonic", "lanczos", "nlm", "tv", "tv_deblur", "wavelet", "wiener"]
+__all__ = [
+    "bicubic",
+    "biharmonic",
+    "lanczos",
+    "nlm",
+    "tv",
+    "tv_deblur",
+    "wavelet",
+    "wiener",
+]
 
 Picture = Float[Tensor, "channels height width"]
 

@@ -16,8 +16,13 @@ from sfumato.errors import UnsupportedError
 from sfumato.inverse.operators import Operator
 from sfumato.inverse.standard import Convolve, Downsample, Identity, Mask
 from sfumato_image import baselines
+from sfumato_image.intervals import within_intervals
+from sfumato_image.operators.colorize import Luma
+from sfumato_image.operators.declip import Clipped
+from sfumato_image.operators.jpeg_planes import BlockCosine
+from sfumato_image.surfaces import continued
 
-__all__ = ["bicubic", "biharmonic", "lanczos", "nlm", "tv", "wavelet", "wiener"]
+__all__ = ["bicubic", "biharmonic", "grey", "lanczos", "nlm", "tv", "wavelet", "wiener"]
 
 Kind = TypeVar("Kind")
 
@@ -42,12 +47,15 @@ def wiener(operator: Operator, y: Tensor) -> Tensor:
 
 
 def tv(operator: Operator, y: Tensor) -> Tensor:
-    """Total variation, for noise and for blur."""
+    """Total variation, for noise, for blur and inside the intervals of a JPEG file."""
+    if isinstance(operator, BlockCosine) and operator.step is not None:
+        layout, step = operator, operator.step
+        return each(y, lambda row: within_intervals(row, operator=layout, step=step))
     if isinstance(operator, Identity):
         # the best weights for four photographs at σ 25/255 lie between 0.7 σ and 1.2 σ
         weight = deviation(operator)
         return each(y, lambda picture: baselines.tv(picture, weight=weight))
-    blur = expect(operator, Convolve, "total variation", "denoise or deblur")
+    blur = expect(operator, Convolve, "total variation", "denoise, deblur or dejpeg")
     return each(y, lambda picture: baselines.tv_deblur(picture, operator=blur))
 
 
@@ -63,9 +71,18 @@ def wavelet(operator: Operator, y: Tensor) -> Tensor:
     return each(y, lambda picture: baselines.wavelet(picture, sigma=sigma))
 
 
+def grey(operator: Operator, y: Tensor) -> Tensor:
+    """The grey picture itself, as a picture with three equal channels."""
+    expect(operator, Luma, "replicating the luminance", "colorize")
+    return y.expand(-1, 3, -1, -1).clone()
+
+
 def biharmonic(operator: Operator, y: Tensor) -> Tensor:
-    """Biharmonic filling of the damaged pixels."""
-    known = expect(operator, Mask, "biharmonic filling", "inpaint").mask
+    """Biharmonic filling of damaged pixels; for clipped values a surface in tension."""
+    if isinstance(operator, Identity) and isinstance(operator.likelihood, Clipped):
+        low, high = operator.likelihood.low, operator.likelihood.high
+        return each(y, lambda picture: continued(picture, low=low, high=high))
+    known = expect(operator, Mask, "biharmonic filling", "inpaint or declip").mask
     return each(y, lambda picture: baselines.biharmonic(picture, mask=known))
 
 

@@ -82,7 +82,7 @@ class DeJPEG(Task):
                 f"{channels}×{size[0]}×{size[1]} as in its file; give the file as it was saved",
             )  # fmt: skip
         y, step = measured(jpeg)
-        operator = transform(jpeg, orientation, noise(step, self.likelihood))
+        operator = transform(jpeg, orientation, step, noise(step, self.likelihood))
         luma = jpeg.planes[0]
         note = f"JPEG tables read: luma steps {int(luma.table.min())} to {int(luma.table.max())}"
         if channels == 3:
@@ -148,7 +148,7 @@ def noise(step: Tensor, likelihood: str) -> Likelihood:
     return Gaussian((step**2 / 12 + ROUNDING**2).sqrt().float())
 
 
-def transform(jpeg: JPEG, orientation: int, likelihood: Likelihood) -> Linear:
+def transform(jpeg: JPEG, orientation: int, step: Tensor, likelihood: Likelihood) -> Linear:
     """D S M for the layout of a file."""
     return BlockCosine(
         height=jpeg.height,
@@ -157,4 +157,5 @@ def transform(jpeg: JPEG, orientation: int, likelihood: Likelihood) -> Linear:
         factors=tuple((plane.vertical, plane.horizontal) for plane in jpeg.planes),
         orientation=orientation,
         likelihood=likelihood,
+        step=step.float(),
     )

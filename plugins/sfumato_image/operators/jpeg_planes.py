@@ -53,6 +53,7 @@ class BlockCosine(Linear):
         factors: For each plane, picture rows and columns per row and column of the plane.
         orientation: EXIF orientation, 1 to 8, by which x has been made upright.
         likelihood: Noise of the coefficients, in units of white = 1.
+        step: Distance of neighbouring values of each element of y, where y comes from a file.
     """
 
     height: int
@@ -61,6 +62,7 @@ class BlockCosine(Linear):
     factors: tuple[tuple[int, int], ...]
     orientation: int = 1
     likelihood: Likelihood = Gaussian()
+    step: Tensor | None = None
 
     def data_shape(self, y_shape: Sequence[int]) -> tuple[int, ...]:
         sides = (self.height, self.width)
@@ -71,6 +73,16 @@ class BlockCosine(Linear):
         v, h = self.factors[plane]
         return -(-self.height // (8 * v)), -(-self.width // (8 * h))
 
+    def split(self, y: Tensor) -> tuple[Tensor, ...]:
+        """The parts of y, plane by plane, ``[batch, n]``."""
+        sizes = [64 * math.prod(self.blocks(i)) for i in range(len(self.factors))]
+        return torch.split(y, sizes, dim=1)
+
+    def upright(self, x: Tensor) -> Tensor:
+        """A picture as it is stored, turned upright."""
+        x = x.mT if self.orientation >= 5 else x
+        return x.flip(FLIPS[self.orientation])
+
     def __call__(self, x: Tensor) -> Tensor:
         x = x.flip(FLIPS[self.orientation])
         x = x.mT if self.orientation >= 5 else x
@@ -79,13 +91,8 @@ class BlockCosine(Linear):
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        sizes = [64 * math.prod(self.blocks(i)) for i in range(len(self.factors))]
-        planes = [
-            self.encode_adjoint(part, i) for i, part in enumerate(torch.split(y, sizes, dim=1))
-        ]
-        x = torch.einsum("pc,pbhw->bchw", self.mixing(y), torch.stack(planes))
-        x = x.mT if self.orientation >= 5 else x
-        return x.flip(FLIPS[self.orientation])
+        planes = [self.encode_adjoint(part, i) for i, part in enumerate(self.split(y))]
+        return self.upright(torch.einsum("pc,pbhw->bchw", self.mixing(y), torch.stack(planes)))
 
     def solve(
         self,

@@ -28,6 +28,7 @@ from sfumato_image.baselines import (
 )
 from sfumato_image.metrics import psnr
 from sfumato_image.pictures import photograph
+from sfumato_image.surfaces import continued
 
 SIGMA = 25 / 255
 
@@ -148,12 +149,59 @@ def test_biharmonic_refuses_a_mask_of_another_size(x: Tensor) -> None:
         biharmonic(x, mask=torch.ones(64, 63))
 
 
+@pytest.fixture(scope="module")
+def bowl() -> Tensor:
+    """A paraboloid, which is biharmonic, from 0 in the middle."""
+    rows, columns = torch.meshgrid(torch.arange(-8.0, 9), torch.arange(-8.0, 9), indexing="ij")
+    return ((rows**2 + columns**2) / 128)[None].double()
+
+
+def test_clipped_paraboloids_are_continued_exactly(bowl: Tensor) -> None:
+    crushed = continued(bowl.clamp(min=0.2), low=0.2, high=2.0, tension=0)
+    torch.testing.assert_close(crushed, bowl, atol=1e-6, rtol=0)
+    blown = continued((1 - bowl).clamp(max=0.8), low=-2.0, high=0.8, tension=0)
+    torch.testing.assert_close(blown, 1 - bowl, atol=1e-6, rtol=0)
+
+
+def test_planes_are_continued_exactly_up_to_the_corner() -> None:
+    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(12.0), indexing="ij")
+    plane = ((rows + 2 * columns) / 64)[None].double()
+    found = continued(plane.clamp(max=0.4), low=-1.0, high=0.4, tension=0)
+    torch.testing.assert_close(found, plane, atol=1e-6, rtol=0)
+
+
+def test_values_that_are_not_clipped_stay_and_others_stay_beyond_their_end(x: Tensor) -> None:
+    y = x.clamp(0.2, 0.7)
+    found = continued(y, low=0.2, high=0.7)
+    between = (y > 0.2) & (y < 0.7)
+    assert torch.equal(found[between], y[between])
+    assert bool((found[y >= 0.7] >= 0.7).all() and (found[y <= 0.2] <= 0.2).all())
+    assert bool((found >= 0).all() and (found <= 1).all())
+
+
+def test_great_tension_leaves_no_more_than_a_membrane(bowl: Tensor) -> None:
+    """A membrane nowhere rises above its frame, so that clipped values stay as they are."""
+    y = (1 - bowl).clamp(max=0.8)
+    torch.testing.assert_close(continued(y, low=-2.0, high=0.8, tension=100), y)
+
+
+def test_a_channel_that_is_clipped_everywhere_stays(bowl: Tensor) -> None:
+    y = torch.cat([torch.ones_like(bowl), bowl.clamp(max=0.9)])
+    found = continued(y, low=-1.0, high=0.9, tension=0)
+    assert torch.equal(found[0], y[0])
+    assert bool((found[1] > y[1]).any())
+
+
 def test_senseless_settings_are_refused(x: Tensor) -> None:
     identity = FromFunction(lambda v: v, tuple(x.shape))
     with pytest.raises(InvalidOptionError):
         bicubic(x, factor=0)
     with pytest.raises(InvalidOptionError):
         tv_deblur(x, operator=identity, weight=-1)
+    with pytest.raises(InvalidOptionError):
+        continued(x, low=0.5, high=0.5)
+    with pytest.raises(InvalidOptionError):
+        continued(x, low=0, high=1, tension=-1)
     assert math.isfinite(psnr(tv_deblur(x, operator=identity, weight=1e-3), x))
 
 
