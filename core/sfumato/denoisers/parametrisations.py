@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -38,7 +38,8 @@ Network = Callable[..., Tensor]
 N = TypeVar("N", float, Tensor)
 
 
-class Row(NamedTuple, Generic[N]):
+@dataclass(frozen=True, eq=False)
+class Row(Generic[N]):
     """One row of the table at one level: tensors or, where one does for all, plain numbers."""
 
     skip: N

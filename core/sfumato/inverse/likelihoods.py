@@ -14,11 +14,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
-from sfumato.linalg import dot
 from sfumato.noise import Streams
 
 __all__ = ["Affine", "Gaussian", "Laplace", "Likelihood", "Poisson", "Quantised"]
@@ -30,10 +29,17 @@ class Likelihood(ABC):
     """p(y | z) for a noiseless measurement z."""
 
     @abstractmethod
+    def log_density(self, y: Tensor, z: Tensor) -> Tensor:
+        """ln p(y | z) of each element, up to a constant that does not depend on z.
+
+        Elements of y are independent given z: each is told by the element of z in its place.
+        """
+
     def log_prob(
-        self, y: Float[Tensor, "batch *y"], z: Float[Tensor, "batch *y"]
+        self, y: Inexact[Tensor, "batch *y"], z: Inexact[Tensor, "batch *y"]
     ) -> Float[Tensor, " batch"]:
-        """ln p(y | z) of each item, up to a constant that does not depend on z."""
+        """ln p(y | z) of each item, in float64."""
+        return self.log_density(y, z).flatten(1).sum(dim=1, dtype=torch.float64)
 
     @abstractmethod
     def sample(self, z: Float[Tensor, "batch *y"], streams: Streams) -> Float[Tensor, "batch *y"]:
@@ -93,9 +99,11 @@ class Gaussian(Likelihood):
         variance = self.variance.to(y.device, y.real.dtype if y.is_complex() else y.dtype)
         return y, variance.expand(y.shape)
 
-    def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
+    def log_density(self, y: Tensor, z: Tensor) -> Tensor:
         residual = self.residual(y, z)
-        return -dot(residual, residual) * (1.0 if residual.is_complex() else 0.5)
+        if residual.is_complex():
+            return -(residual.conj() * residual).real
+        return -(residual**2) / 2
 
     def sample(self, z: Tensor, streams: Streams) -> Tensor:
         sigma = self.sigma.to(z.device) if isinstance(self.sigma, Tensor) else self.sigma
@@ -134,14 +142,13 @@ class Poisson(Likelihood):
         """Expected counts. The floor keeps the logarithm's slope finite; it is 10⁻³ counts."""
         return (self.gain * z + self.background).clamp(min=FAINTEST)
 
-    def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
+    def log_density(self, y: Tensor, z: Tensor) -> Tensor:
         rate = self.rate(z)
         counts = self.gain * y + self.background
         # no rate is below 0: under the floor ln p falls the steeper the more counts arrived;
         # so that what follows its gradient comes back
         below = ((self.gain * z + self.background) / FAINTEST - 1).clamp(max=0)
-        value = counts * rate.log() + (counts + 1) * below - rate
-        return value.flatten(1).sum(dim=1, dtype=torch.float64)
+        return counts * rate.log() + (counts + 1) * below - rate
 
     def normal(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Of the rate given k counts, Γ(k + 1): mean and variance are k + 1."""
@@ -175,8 +182,8 @@ class Laplace(Likelihood):
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise InvalidOptionError("Laplace noise", f"scale={self.scale}", "use a number above 0")
 
-    def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
-        return -((y - z).abs() / self.scale).flatten(1).sum(dim=1, dtype=torch.float64)
+    def log_density(self, y: Tensor, z: Tensor) -> Tensor:
+        return -(y - z).abs() / self.scale
 
     def sample(self, z: Tensor, streams: Streams) -> Tensor:
         u = streams.uniform(z) - 0.5
@@ -223,7 +230,7 @@ class Quantised(Likelihood):
             high = torch.where(y >= self.clip[1], math.inf, high)
         return low, high
 
-    def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
+    def log_density(self, y: Tensor, z: Tensor) -> Tensor:
         low, high = self.bounds(y)
         sigma = self.sigma.to(z) if isinstance(self.sigma, Tensor) else self.sigma
         # work on the side where both tails are small; ln Φ(b) − ln Φ(a) stays exact there
@@ -233,7 +240,7 @@ class Quantised(Likelihood):
         log_b, log_a = torch.special.log_ndtr(b), torch.special.log_ndtr(a)
         difference = (log_a - log_b).clamp(max=-1e-7)
         value: Tensor = log_b + torch.log(-torch.expm1(difference))
-        return value.flatten(1).sum(dim=1, dtype=torch.float64)
+        return value
 
     def sample(self, z: Tensor, streams: Streams) -> Tensor:
         step = self.step.to(z) if isinstance(self.step, Tensor) else self.step
@@ -271,8 +278,8 @@ class Affine(Likelihood):
     def outer(self, y: Tensor) -> Tensor:
         return y if self.keep_y else y * self.scale + self.offset
 
-    def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
-        return self.inner.log_prob(self.outer(y), z * self.scale + self.offset)
+    def log_density(self, y: Tensor, z: Tensor) -> Tensor:
+        return self.inner.log_density(self.outer(y), z * self.scale + self.offset)
 
     def normal(self, y: Tensor) -> tuple[Tensor, Tensor]:
         mean, variance = self.inner.normal(self.outer(y))

@@ -60,12 +60,11 @@ class Clipped(Likelihood):
                 "use low < high and sigma > 0",
             )  # fmt: skip
 
-    def log_prob(self, y: Tensor, z: Tensor) -> Tensor:
+    def log_density(self, y: Tensor, z: Tensor) -> Tensor:
         between = -0.5 * ((y - z) / self.sigma) ** 2
         above = torch.special.log_ndtr((z - self.high) / self.sigma)
         below = torch.special.log_ndtr((self.low - z) / self.sigma)
-        value = torch.where(y >= self.high, above, torch.where(y <= self.low, below, between))
-        return value.flatten(1).sum(dim=1, dtype=torch.float64)
+        return torch.where(y >= self.high, above, torch.where(y <= self.low, below, between))
 
     def sample(self, z: Tensor, streams: Streams) -> Tensor:
         return (z + self.sigma * streams.normal(z)).clamp(self.low, self.high)

@@ -9,6 +9,10 @@ so that elements of which y says nothing (W = 0) need no care. M⁻¹ is taken b
 in the space of y, preconditioned with the mean of diag J Jᵀ: one iteration where A keeps, drops or
 mixes elements of its own each. A draw of N(0, H⁻¹) is H⁻¹(n/r + JᵀW n'), n and n' white
 (perturb and solve; Papandreou & Yuille, 2010).
+
+Where every number of y sees one element of x (``separate``), JᵀΣ⁻¹J = diag(JᵀΣ⁻¹J 1) and H is
+divided by. That also spares H⁻¹ its difference of two numbers near r², which single precision does
+not bear where the likelihood is much sharper than r.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ class Nearby:
         adjoint: u ↦ Jᵀ u.
         variance: r² of every real dimension of x: one number, or one per item.
         typical: Mean of diag J Jᵀ over what is measured, of each item.
+        diagonal: H, if it is diagonal and known to be.
         iterations: Largest number of conjugate-gradient steps of one solve.
         tolerance: Relative residual at which an item stops earlier.
     """
@@ -51,12 +56,20 @@ class Nearby:
     adjoint: Map
     variance: Tensor
     typical: Tensor
+    diagonal: Tensor | None = None
     iterations: int = 100
     tolerance: float = 1e-5
 
     @classmethod
-    def at(cls, problem: Problem, x: Tensor, variance: Tensor) -> Nearby:
-        """The Gaussian with A linearised at ``x``; ``variance`` is r² in total if x is complex."""
+    def at(cls, problem: Problem, x: Tensor, variance: Tensor, *, separate: bool = False) -> Nearby:
+        """The Gaussian with A linearised at ``x``.
+
+        Args:
+            problem: Operator, likelihood, measurement.
+            x: Where, ``[batch, *x]``.
+            variance: r² of every real dimension.
+            separate: Whether every number of y sees one element of x.
+        """
         operator = problem.operator
         y = operator.restrict(problem.y)
         z, adjoint = operator.linearise(x)
@@ -70,18 +83,25 @@ class Nearby:
         signs = torch.where(Streams(0, [0]).uniform(weight[:1]) < 0.5, -1.0, 1.0)
         probe = torch.where(weight > 0, signs, 0.0).to(z.dtype)
         back = adjoint(probe)
+        diagonal = None
+        if separate:
+            diagonal = 1 / variance + adjoint(weight**2 * forward(torch.ones_like(x)))
         return cls(
             z, weight, adjoint(weight**2 * (mean - z)), forward, adjoint,
-            variance / 2 if x.is_complex() else variance,
-            dot(back, back) / dot(probe, probe).clamp(min=1),
+            variance,
+            dot(back, back) / dot(probe, probe).clamp(min=1), diagonal,
         )  # fmt: skip
 
     def precision(self, v: Tensor) -> Tensor:
         """H v."""
+        if self.diagonal is not None:
+            return self.diagonal * v
         return v / self.variance + self.adjoint(self.weight**2 * self.forward(v))
 
     def covariance(self, b: Tensor) -> Tensor:
         """H⁻¹ b."""
+        if self.diagonal is not None:
+            return b / self.diagonal
         r2, w = self.variance, self.weight
         inner = w * self.forward(r2 * b)
         solved = conjugate_gradient(
@@ -98,6 +118,9 @@ class Nearby:
 
     def deviation(self, streams: Streams) -> tuple[Tensor, Tensor]:
         """A draw ξ of N(0, H⁻¹), and H ξ."""
+        if self.diagonal is not None:
+            noise = streams.normal(self.pull) / self.diagonal.sqrt()
+            return noise, self.diagonal * noise
         one, other = white(streams, self.pull), white(streams, self.z)
         weighted = one / self.variance.sqrt() + self.adjoint(self.weight * other)
         return self.covariance(weighted), weighted
