@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "CheckpointError",
+    "ImpossibleError",
     "InvalidOptionError",
     "MissingDependencyError",
     "NotFiniteError",
@@ -65,6 +66,13 @@ class NotFiniteError(SfumatoError, ValueError):
             f"{what}: {count} of {total} values are NaN or infinite; "
             "repair them or mark them as missing with a mask."
         )
+
+
+class ImpossibleError(SfumatoError, ValueError):
+    """Evidence that no data can agree with."""
+
+    def __init__(self, what: str, where: str, fix: str) -> None:
+        super().__init__(f"{what}: nothing agrees with it {where}; {fix}.")
 
 
 class UnsupportedError(SfumatoError, TypeError):

@@ -1,7 +1,9 @@
 """How data becomes noise."""
 
+from sfumato.processes.categorical import Categorical, TokenLevel
 from sfumato.processes.gaussian import Gaussian, Level, Number, Scales, combine, like
 from sfumato.processes.grids import karras, log_snr, uniform
+from sfumato.processes.mixing import Absorbing, Hybrid, Marginal, Mixing, Uniform
 from sfumato.processes.schedules import (
     EDM,
     VE,
@@ -13,21 +15,38 @@ from sfumato.processes.schedules import (
     SubVP,
     Table,
 )
+from sfumato.processes.survivals import (
+    CosineSurvival,
+    LinearSurvival,
+    Survival,
+    TableSurvival,
+)
 
 __all__ = [
     "EDM",
     "VE",
     "VP",
+    "Absorbing",
+    "Categorical",
     "Cosine",
+    "CosineSurvival",
     "Flow",
     "Gaussian",
+    "Hybrid",
     "Level",
     "LinearBeta",
+    "LinearSurvival",
+    "Marginal",
+    "Mixing",
     "Number",
     "Scales",
     "Schedule",
     "SubVP",
+    "Survival",
     "Table",
+    "TableSurvival",
+    "TokenLevel",
+    "Uniform",
     "combine",
     "karras",
     "like",

@@ -51,10 +51,10 @@ class Step:
 
     index: int
     count: int
-    level: Level
+    level: Any
     x: Tensor
-    estimate: Estimate
-    estimates: tuple[Estimate, ...] = ()
+    estimate: Any
+    estimates: tuple[Any, ...] = ()
 
 
 class Sampler(ABC):

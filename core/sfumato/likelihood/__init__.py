@@ -1,0 +1,1 @@
+"""Bounds on the likelihood, and losses that are bounds."""
