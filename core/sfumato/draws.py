@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfumato.noise import Streams
 
-__all__ = ["categorical", "choose", "uniform"]
+__all__ = ["categorical", "choose", "invert", "uniform"]
 
 
 def uniform(like: Tensor, streams: Streams) -> Float[Tensor, "batch *x"]:
@@ -28,10 +28,21 @@ def choose(weights: Float[Tensor, "batch *x tokens"], streams: Streams) -> Int[T
         weights: Not negative; need not sum to 1. Where all are 0 the last token is returned.
         streams: One stream per item.
     """
+    return invert(weights, uniform(weights[..., 0], streams))
+
+
+def invert(
+    weights: Float[Tensor, "*x tokens"], uniform: Float[Tensor, "*x"]
+) -> Int[Tensor, "*x"]:
+    """The token at which the distribution function passes a number in [0, 1).
+
+    Args:
+        weights: Not negative; need not sum to 1. Where all are 0 the last token is returned.
+        uniform: One number per place.
+    """
     ends = weights.double().cumsum(dim=-1)
-    place = uniform(ends[..., 0], streams) * ends[..., -1]
     last = weights.shape[-1] - 1
-    return (ends <= place.unsqueeze(-1)).sum(dim=-1).clamp(max=last)
+    return (ends <= (uniform * ends[..., -1]).unsqueeze(-1)).sum(dim=-1).clamp(max=last)
 
 
 def categorical(

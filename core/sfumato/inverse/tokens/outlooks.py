@@ -15,12 +15,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfumato import draws
 from sfumato.factors.base import Machine
-from sfumato.noise import Streams
 
 __all__ = ["Outlook"]
 
@@ -68,14 +67,26 @@ class Outlook:
         ahead = None if self.ahead is None else self.ahead[index]
         return Outlook(self.log_q[index], self.machine, ahead)
 
-    def draw(self, streams: Streams) -> Int[Tensor, "rows *x"]:
-        """x̂; the rows belong to the streams in equal shares, in their order."""
+    def draw(
+        self, u: Float[Tensor, "rows *x"], places: Bool[Tensor, "rows *x"]
+    ) -> Int[Tensor, "rows *x"]:
+        """x̂ at some places; what it holds at others means nothing without a machine.
+
+        Args:
+            u: Uniform numbers in [0, 1), independent between the places of a row.
+            places: Which are wanted. If it is one per row, it is drawn from its marginal, so that
+                tokens follow the order of u.
+        """
         if self.machine is None or self.ahead is None:
-            return drawn(self.log_q, streams)
+            x = torch.zeros_like(u, dtype=torch.long)
+            x[places] = inverted(self.log_q[places], u[places])
+            return x
+        if bool((places.sum(dim=1) == 1).all()):
+            return inverted(self.marginals, u)
         log_a, tokens = self.start(len(self.log_q)), []
         for place in range(self.log_q.shape[1]):
             tilt = self.machine.tilt(place, log_a, self.ahead[:, place + 1])
-            token = drawn(tilt + self.log_q[:, place], streams)
+            token = inverted(tilt + self.log_q[:, place], u[:, place])
             log_a = self.machine.advance(place, log_a, token)
             tokens.append(token)
         return torch.stack(tokens, dim=1)
@@ -98,10 +109,12 @@ def backwards(
     return torch.stack(edges[::-1], dim=1)
 
 
-def drawn(log_p: Float[Tensor, "rows *x tokens"], streams: Streams) -> Int[Tensor, "rows *x"]:
-    """One draw per place; the last token where nothing agrees."""
-    log_p = torch.where(torch.isinf(log_p).all(dim=-1, keepdim=True), 0.0, log_p)
-    return draws.categorical(log_p.unflatten(0, (len(streams), -1)), streams).flatten(0, 1)
+def inverted(
+    log_p: Float[Tensor, "*x tokens"], u: Float[Tensor, "*x"]
+) -> Int[Tensor, "*x"]:
+    """The tokens that uniform numbers fall on; any where nothing agrees."""
+    top = log_p.amax(dim=-1, keepdim=True)
+    return draws.invert((log_p - torch.where(torch.isfinite(top), top, 0.0)).exp(), u)
 
 
 def normalised(log_p: Float[Tensor, "rows *x tokens"]) -> Float[Tensor, "rows *x tokens"]:

@@ -88,6 +88,23 @@ class Rows:
         log_q = self.ask(some, item, level) + self.problem.sites[item]
         return Outlook.of(log_q, self.problem.machine).select(back)
 
+    def spread(self, x: Int[Tensor, "rows *x"], streams: Streams) -> Float[Tensor, "rows *x"]:
+        """Uniform numbers, spread evenly over rows that are equal (a Latin hypercube).
+
+        Of m equal rows each gets, at every place, another m-th of [0, 1), in random order. For each
+        row they are independent and uniform, as they must be; together they have less chance in
+        them (McKay, Beckman & Conover, 1979).
+        """
+        shape = (len(streams), self.count, *x.shape[1:])
+        chance = draws.uniform(x.reshape(shape), streams).flatten(0, 1)
+        jitter = draws.uniform(x.reshape(shape), streams).flatten(0, 1)
+        _, _, group = distinct(x, self.item)
+        size = group.bincount()
+        start = size.cumsum(dim=0) - size
+        wide = (-1, *(1,) * (x.ndim - 1))
+        rank = (group.reshape(wide) + chance).argsort(dim=0).argsort(dim=0)
+        return (rank - start[group].reshape(wide) + jitter) / size[group].reshape(wide)
+
     def ask(self, x: Tensor, item: Tensor, level: TokenLevel | None) -> Tensor:
         """Beliefs about states of the named items."""
         process, real = self.problem.denoiser.process, self.real[item]

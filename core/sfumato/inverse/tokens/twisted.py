@@ -148,6 +148,7 @@ class TwistedSMC(TokenSolver):
         evidence = torch.zeros_like(log_w[:, 0])
         fewest = evidence + self.particles
         worth = torch.zeros_like(log_w)
+        looks = whole.expert is not None and self.expert == "twist"
         for step in range(rounds + 1):
             dead = torch.isinf(log_w).all(dim=1)
             if bool(dead.any()):
@@ -161,7 +162,8 @@ class TwistedSMC(TokenSolver):
                 break
             x, view, worth = x[chosen], view.select(chosen), worth.flatten()[chosen].reshape(shape)
             now = self.places(rows, view, log_w, x, turns, step)
-            guess = view.draw(streams)
+            hidden = x == process.mask
+            guess = view.draw(rows.spread(x, streams), hidden if looks else now)
             x = torch.where(now, guess, x)
             expected = held(view, rows, x)
             view = rows.outlook(x)
