@@ -79,6 +79,4 @@ def extrapolate(
         return free
     both = torch.isfinite(given) & torch.isfinite(free)
     mixed = torch.where(both, scale * given + (1 - scale) * free, given)
-    if scale < 1:  # a geometric mean: what either excludes is excluded
-        mixed = torch.where(torch.isfinite(free), mixed, -torch.inf)
     return mixed.log_softmax(dim=-1)

@@ -111,7 +111,7 @@ class Confidence(TokenSampler):
         if not self.noise or self.score == "random":
             return sure
         gumbel = -(-(1 - luck).log()).clamp(min=1e-300).log()
-        base = sure.clamp(min=0).log() if self.score == "probability" else sure
+        base: Tensor = sure.clamp(min=0).log() if self.score == "probability" else sure
         return base + self.noise * (1 - s.against(sure)) * gumbel
 
 

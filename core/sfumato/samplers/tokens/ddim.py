@@ -70,7 +70,7 @@ class DiscreteDDIM(TokenSampler):
         assert isinstance(process, Mixing)  # others were refused
         alpha_t, alpha_s = t.against(x_t), s.against(x_t)
         keep = (1 - self.eta) * (1 - alpha_s) / (1 - alpha_t).clamp(min=TINY)
-        keep = torch.where(alpha_s == alpha_t, 1 - self.eta, keep)
+        keep = torch.where(alpha_t < 1, keep, 1.0)  # clean already
         u = draws.uniform(x_t, streams)
         takes = (u >= keep) & (u < keep + alpha_s - keep * alpha_t) & ~frozen
         noise = process.noise(x_t, streams)

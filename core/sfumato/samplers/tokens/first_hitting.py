@@ -57,7 +57,7 @@ class FirstHitting(TokenSampler):
             left = hidden.flatten(1).sum(dim=1).cpu()
             going &= left > 0
             u = numbers(going, streams)
-            reached = noise * u[:, 0] ** (1 / left.clamp(min=1))
+            reached = noise * (1 - u[:, 0]) ** (1 / left.clamp(min=1))
             going &= reached > end
             if not bool(going.any()):
                 return x_t
@@ -67,10 +67,10 @@ class FirstHitting(TokenSampler):
 
 
 def numbers(going: Tensor, streams: Streams) -> Tensor:
-    """Three numbers in (0, 1] for each item that goes on; the others draw nothing."""
-    found = torch.ones(len(going), 3, dtype=torch.float64)
+    """Three numbers in [0, 1) for each item that goes on; the others draw nothing."""
+    found = torch.zeros(len(going), 3, dtype=torch.float64)
     index = going.nonzero().squeeze(1).tolist()
-    found[going] = 1 - draws.uniform(found[going], streams.select(index))
+    found[going] = draws.uniform(found[going], streams.select(index))
     return found
 
 
@@ -85,8 +85,8 @@ def reveal_one(
 ) -> Tensor:
     """Reveals one place, each equally likely, of the items that go on."""
     flat = hidden.flatten(1)
-    nth = ((1 - u[:, 1]) * left).floor().long().clamp(max=(left - 1).clamp(min=0)) + 1
+    nth = (u[:, 1] * left).floor().long().clamp(max=(left - 1).clamp(min=0)) + 1
     at = flat & (flat.cumsum(dim=1) == nth.to(flat.device).unsqueeze(1))
     which = (at & going.to(flat.device).unsqueeze(1)).reshape(x_t.shape)
-    places = (1 - u[:, 2]).to(x_t.device).reshape(-1, *(1,) * (x_t.ndim - 1)).expand(x_t.shape)
+    places = u[:, 2].to(x_t.device).reshape(-1, *(1,) * (x_t.ndim - 1)).expand(x_t.shape)
     return x_t.masked_scatter(which, pick(beliefs, which, places))

@@ -84,7 +84,7 @@ class Remasking(TokenSampler):
         chance = (alpha_s - (1 - mean) * alpha_t) / (1 - alpha_t).clamp(min=TINY)
         u, place = draws.uniform(x_t, streams), draws.uniform(x_t, streams)
         which = hidden & (u < chance)
-        x_s = torch.where(shown & (u < sigma), process_of(t).mask, x_t)
+        x_s = x_t.masked_fill(shown & (u < sigma), process_of(t).tokens)
         if not bool(which.any()):
             return x_s
         beliefs = believe(x_t, t)

@@ -67,7 +67,7 @@ def pick(
     place: Float[Tensor, "batch *x"],
     temperature: float = 1.0,
 ) -> Int[Tensor, " picked"]:
-    """Tokens for the places ``which``, in order, where ``place`` meets the distribution function."""
+    """Tokens for the places ``which``, in order, by inversion at ``place``."""
     log_p = beliefs.log_probs[which].double()
     if temperature == 0:
         return log_p.argmax(dim=-1)
