@@ -37,7 +37,7 @@ def invert(
     """The token at which the distribution function passes ``u``, which is in [0, 1)."""
     ends = weights.double().cumsum(dim=-1)
     place = (u * ends[..., -1]).unsqueeze(-1)
-    found = torch.searchsorted(ends, place, right=True).squeeze(-1)
+    found = torch.searchsorted(ends.contiguous(), place.contiguous(), right=True).squeeze(-1)
     return found.clamp(max=weights.shape[-1] - 1)
 
 
