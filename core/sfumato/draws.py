@@ -31,16 +31,13 @@ def choose(weights: Float[Tensor, "batch *x tokens"], streams: Streams) -> Int[T
     return invert(weights, uniform(weights[..., 0], streams))
 
 
-def invert(weights: Float[Tensor, "*x tokens"], place: Float[Tensor, "*x"]) -> Int[Tensor, "*x"]:
-    """The token in which the distribution function passes ``place``, a number in [0, 1).
-
-    Args:
-        weights: Not negative; need not sum to 1. Where all are 0 the last token is returned.
-        place: How far along the distribution function to look.
-    """
+def invert(
+    weights: Float[Tensor, "*places tokens"], u: Float[Tensor, "*places"]
+) -> Int[Tensor, "*places"]:
+    """The token at which the distribution function passes ``u``, which is in [0, 1)."""
     ends = weights.double().cumsum(dim=-1)
-    goal = (place * ends[..., -1]).unsqueeze(-1)
-    found = torch.searchsorted(ends, goal, right=True).squeeze(-1)
+    place = (u * ends[..., -1]).unsqueeze(-1)
+    found = torch.searchsorted(ends.contiguous(), place.contiguous(), right=True).squeeze(-1)
     return found.clamp(max=weights.shape[-1] - 1)
 
 
