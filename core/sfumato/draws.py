@@ -32,17 +32,13 @@ def choose(weights: Float[Tensor, "batch *x tokens"], streams: Streams) -> Int[T
 
 
 def invert(
-    weights: Float[Tensor, "*x tokens"], uniform: Float[Tensor, "*x"]
-) -> Int[Tensor, "*x"]:
-    """The token at which the distribution function passes a number in [0, 1).
-
-    Args:
-        weights: Not negative; need not sum to 1. Where all are 0 the last token is returned.
-        uniform: One number per place.
-    """
+    weights: Float[Tensor, "*places tokens"], u: Float[Tensor, "*places"]
+) -> Int[Tensor, "*places"]:
+    """The token at which the distribution function passes ``u``, which is in [0, 1)."""
     ends = weights.double().cumsum(dim=-1)
-    last = weights.shape[-1] - 1
-    return (ends <= (uniform * ends[..., -1]).unsqueeze(-1)).sum(dim=-1).clamp(max=last)
+    place = (u * ends[..., -1]).unsqueeze(-1)
+    found = torch.searchsorted(ends.contiguous(), place.contiguous(), right=True).squeeze(-1)
+    return found.clamp(max=weights.shape[-1] - 1)
 
 
 def categorical(
