@@ -23,24 +23,21 @@ and are not part of it, unless ``score_known``.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
-from sfumato.inverse.particles import reweigh
 from sfumato.inverse.problems import Callback
 from sfumato.inverse.tokens.clouds import Cloud
-from sfumato.inverse.tokens.evidence import blame, ready
-from sfumato.inverse.tokens.outlooks import Outlook
+from sfumato.inverse.tokens.descents import Descent
+from sfumato.inverse.tokens.evidence import ready
 from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolver
-from sfumato.inverse.tokens.rows import Rows, alike, certain, ranks
+from sfumato.inverse.tokens.rows import Rows, alike, ranks
 from sfumato.noise import Streams
-from sfumato.samplers.base import Step
 
 __all__ = ["TwistedSMC"]
 
@@ -111,7 +108,10 @@ class TwistedSMC(TokenSolver):
             rounds = turns.flatten(1).amax(dim=1) + 1
             groups = alike(rounds)
             parts = [
-                self.descend(problem, index, turns[index], streams.select(index), callback)
+                Descent(
+                    problem, index, turns[index], self.particles, self.order,
+                    looks=self.expert == "twist", threshold=self.threshold,
+                ).walk(streams.select(index), callback=callback)
                 for index in groups
             ]
         return Cloud.joined(parts, groups)
@@ -129,99 +129,3 @@ class TwistedSMC(TokenSolver):
             return rank
         left = (rank.flatten(1).amax(dim=1) + 1).reshape(-1, *(1,) * (rank.ndim - 1))
         return torch.where(rank < 0, rank, rank * left.clamp(max=self.steps) // left.clamp(min=1))
-
-    def descend(
-        self,
-        whole: TokenProblem,
-        index: list[int],
-        turns: Int[Tensor, "items *x"],
-        streams: Streams,
-        callback: Callback | None,
-    ) -> Cloud:
-        """Shows place after place for items with equally many rounds."""
-        rows = Rows(whole.select(index), self.particles)
-        process, shape = whole.denoiser.process, (len(index), self.particles)
-        rounds = int(turns.max()) + 1
-        x = rows.repeated(torch.where(turns < 0, rows.given, process.tokens))
-        view = rows.outlook(x)
-        log_w = view.log_partition.reshape(shape) - math.log(self.particles)
-        evidence = torch.zeros_like(log_w[:, 0])
-        fewest = evidence + self.particles
-        worth = torch.zeros_like(log_w)
-        looks = whole.expert is not None and self.expert == "twist"
-        for step in range(rounds + 1):
-            dead = torch.isinf(log_w).all(dim=1)
-            if bool(dead.any()):
-                item = int(dead.nonzero()[0])
-                blame(whole, index[item], view.log_q.unflatten(0, shape)[item])
-            last = step == rounds
-            log_w, evidence, fewest, chosen = reweigh(
-                log_w, evidence, fewest, self.threshold, None if last else streams
-            )
-            if last:
-                break
-            x, view, worth = x[chosen], view.select(chosen), worth.flatten()[chosen].reshape(shape)
-            now = self.places(rows, view, log_w, x, turns, step)
-            hidden = x == process.mask
-            guess = view.draw(rows.spread(x, streams), hidden if looks else now)
-            x = torch.where(now, guess, x)
-            expected = held(view, rows, x)
-            view = rows.outlook(x)
-            gain = (view.log_partition - expected).reshape(shape)
-            ahead = self.worth(whole, x, guess, shape, last=step == rounds - 1)
-            log_w = (log_w + gain + ahead - worth).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-            worth = ahead
-            if callback is not None:
-                level = process.level(0.0) if step == rounds - 1 else None
-                callback(Step(step, rounds, level, x, view))
-        return Cloud(x.unflatten(0, shape), log_w, evidence, fewest, process.tokens)
-
-    def places(
-        self,
-        rows: Rows,
-        view: Outlook,
-        log_w: Float[Tensor, "items particles"],
-        x: Int[Tensor, "rows *x"],
-        turns: Int[Tensor, "items *x"],
-        step: int,
-    ) -> Bool[Tensor, "rows *x"]:
-        """Whose turn it is; the same places for all particles of an item."""
-        now = turns == step
-        if self.order == "sure":
-            entropy = torch.special.entr(view.marginals.exp()).sum(dim=-1).unflatten(0, log_w.shape)
-            weight = log_w.exp().reshape(*log_w.shape, *(1,) * (x.ndim - 1))
-            # known tokens come first
-            mean = torch.where(rows.hidden, (entropy * weight).sum(dim=1), -1.0)
-            free = x.unflatten(0, log_w.shape)[:, 0] == rows.problem.denoiser.process.mask
-            mean = torch.where(free, mean, torch.inf).flatten(1)
-            place = mean.argsort(dim=1, stable=True).argsort(dim=1).reshape(now.shape)
-            count = now.flatten(1).sum(dim=1).reshape(-1, *(1,) * (now.ndim - 1))
-            now = place < count
-        return rows.repeated(now)
-
-    def worth(
-        self,
-        problem: TokenProblem,
-        x: Int[Tensor, "rows *x"],
-        guess: Int[Tensor, "rows *x"],
-        shape: tuple[int, int],
-        *,
-        last: bool,
-    ) -> Float[Tensor, "items particles"]:
-        """ln of what the expert says of the particles as they are, or will perhaps be."""
-        if problem.expert is None or not (last or self.expert == "twist"):
-            return torch.zeros(shape, dtype=torch.float64, device=x.device)
-        process = problem.denoiser.process
-        value = problem.expert(torch.where(x == process.mask, guess, x)).double().reshape(shape)
-        if last:
-            return value
-        worst = torch.where(torch.isfinite(value), value, torch.inf).amin(dim=1, keepdim=True)
-        return torch.where(torch.isfinite(value), value, worst.nan_to_num(posinf=0.0))
-
-
-def held(view: Outlook, rows: Rows, x: Int[Tensor, "rows *x"]) -> Float[Tensor, " rows"]:
-    """ln Z of the same beliefs with the places that ``x`` shows fixed."""
-    tokens = rows.problem.denoiser.process.tokens
-    fixed = certain(x, tokens) + rows.sites
-    log_q = torch.where((x < tokens).unsqueeze(-1), fixed, view.log_q)
-    return Outlook.of(log_q, view.machine).log_partition
