@@ -1,26 +1,26 @@
 """What a problem of tokens offers, as names that solvers state their needs in.
 
-    absorbing     the process hides tokens and does nothing else
-    substituting  the process may turn any token into any other
-    timeless      the denoiser's answer depends on the state alone, not on the level
-    memoryless    no machine: every place was measured by itself
-    unweighted    no expert: no other weight of whole states
-    given         every place is either known with certainty or was not measured
-    channel       what was measured is a state of the process: p(y_i | x_i) = q(x_τ = y_i | x₀ = x_i)
+absorbing     the process hides tokens and does nothing else
+substituting  the process may turn any token into any other
+timeless      the denoiser's answer depends on the state alone, not on the level
+memoryless    no machine: every place was measured by itself
+unweighted    no expert: no other weight of whole states
+given         every place is either known with certainty or was not measured
+channel       what was measured is a state of the process: p(y_i | x_i) = q(x_τ = y_i | x₀ = x_i)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import torch
 
 from sfumato.errors import UnsupportedError
 from sfumato.inverse.tokens.levels import as_state
 from sfumato.inverse.tokens.problems import TokenProblem
 from sfumato.processes.categorical import Categorical
+from sfumato.samplers.tokens.base import absorbing
 
-__all__ = ["MEANING", "abilities", "is_absorbing", "is_substituting", "lacking", "require"]
+__all__ = ["MEANING", "abilities", "is_substituting", "lacking", "require"]
 
 MEANING = {
     "absorbing": "a process that hides tokens and does nothing else",
@@ -31,17 +31,6 @@ MEANING = {
     "given": "places that are known with certainty or not measured",
     "channel": "a channel that is the process's own noise",
 }
-
-
-def is_absorbing(process: Categorical) -> bool:
-    """Whether a token that is not MASK is the clean token."""
-    frequencies = getattr(process, "frequencies", None)
-    if process.mask is None:
-        return False
-    if frequencies is not None:
-        return bool(frequencies[-1] == 1)
-    noise = process.matrix(process.level(0.0), process.level(0.5))[:-1, :-1]
-    return bool((noise - noise.diag().diag() == 0).all())
 
 
 def is_substituting(process: Categorical) -> bool:
@@ -61,7 +50,7 @@ def is_given(problem: TokenProblem) -> bool:
 
 
 TESTS: dict[str, Callable[[TokenProblem], bool]] = {
-    "absorbing": lambda problem: is_absorbing(problem.denoiser.process),
+    "absorbing": lambda problem: absorbing(problem.denoiser.process),
     "substituting": lambda problem: is_substituting(problem.denoiser.process),
     "timeless": lambda problem: not problem.denoiser.takes_time,
     "memoryless": lambda problem: problem.machine is None,

@@ -112,6 +112,8 @@ class Descent:
             worth = ahead
             if callback is not None:
                 callback(Step(step, self.rounds, None, x, view))
+        if self.rounds == 0:
+            log_w = log_w + self.worth(x, -1)
         self.check(log_w, view)
         log_w, evidence, fewest, _ = reweigh(log_w, evidence, fewest, self.threshold, None)
         return Cloud(x.unflatten(0, shape), log_w, evidence, fewest, self.mask)

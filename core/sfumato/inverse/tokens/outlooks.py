@@ -109,9 +109,7 @@ def backwards(
     return torch.stack(edges[::-1], dim=1)
 
 
-def inverted(
-    log_p: Float[Tensor, "*x tokens"], u: Float[Tensor, "*x"]
-) -> Int[Tensor, "*x"]:
+def inverted(log_p: Float[Tensor, "*x tokens"], u: Float[Tensor, "*x"]) -> Int[Tensor, "*x"]:
     """The tokens that uniform numbers fall on; any where nothing agrees."""
     top = log_p.amax(dim=-1, keepdim=True)
     return draws.invert((log_p - torch.where(torch.isfinite(top), top, 0.0)).exp(), u)

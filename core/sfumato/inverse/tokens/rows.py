@@ -7,6 +7,7 @@ where a gap is short they often are later.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,15 +17,15 @@ from torch import Tensor
 
 from sfumato import draws
 from sfumato.denoisers.categorical import visible
-from sfumato.inverse.tokens.capabilities import is_absorbing
 from sfumato.inverse.tokens.evidence import real_places
 from sfumato.inverse.tokens.levels import shown
 from sfumato.inverse.tokens.outlooks import Outlook
-from sfumato.inverse.tokens.problems import TokenProblem
+from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem
 from sfumato.noise import Streams
 from sfumato.processes.categorical import TokenLevel
+from sfumato.samplers.tokens.base import absorbing
 
-__all__ = ["Rows", "alike", "certain", "ranks"]
+__all__ = ["Rows", "alike", "certain", "ranks", "together"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,10 @@ class Rows:
         log_q = self.ask(some, item, level) + self.problem.sites[item]
         return Outlook.of(log_q, self.problem.machine).select(back)
 
+    def worth(self, x: Int[Tensor, "rows *x"]) -> Float[Tensor, " rows"]:
+        """ln p(y | x) of clean states: sites, machine and expert together."""
+        return self.problem.select(self.item.tolist()).log_evidence_of(x)
+
     def spread(self, x: Int[Tensor, "rows *x"], streams: Streams) -> Float[Tensor, "rows *x"]:
         """Uniform numbers, spread evenly over rows that are equal (a Latin hypercube).
 
@@ -111,7 +116,7 @@ class Rows:
         log_q = certain(torch.where(real, x, 0), process.tokens)
         # a state of an absorbing process that is all shown is its own clean state
         asked = (real & (x == process.mask)).flatten(1).any(dim=1)
-        index = (asked if is_absorbing(process) else torch.ones_like(asked)).nonzero().flatten()
+        index = (asked if absorbing(process) else torch.ones_like(asked)).nonzero().flatten()
         if not len(index):
             return log_q
         t = shown(process, x[index], real[index]) if level is None else level
@@ -141,6 +146,15 @@ def ranks(hidden: Bool[Tensor, "items *x"], streams: Streams) -> Int[Tensor, "it
     chance = torch.where(hidden.flatten(1), chance, 2.0)
     rank = chance.argsort(dim=1, stable=True).argsort(dim=1)
     return torch.where(hidden.flatten(1), rank, -1).reshape(hidden.shape)
+
+
+def together(parts: Sequence[TokenDraws], groups: Sequence[Sequence[int]]) -> TokenDraws:
+    """The draws of groups of items, in the order of the items."""
+    back = torch.tensor([item for group in groups for item in group]).argsort()
+    names = ("x", "log_evidence", "effective", "marginals")
+    found = ([getattr(part, name) for part in parts] for name in names)
+    joined = (None if v[0] is None else torch.cat(v)[back.to(v[0].device)] for v in found)
+    return TokenDraws(*joined)
 
 
 def alike(numbers: Int[Tensor, " items"]) -> list[list[int]]:

@@ -109,8 +109,13 @@ class TwistedSMC(TokenSolver):
             groups = alike(rounds)
             parts = [
                 Descent(
-                    problem, index, turns[index], self.particles, self.order,
-                    looks=self.expert == "twist", threshold=self.threshold,
+                    problem,
+                    index,
+                    turns[index],
+                    self.particles,
+                    self.order,
+                    looks=self.expert == "twist",
+                    threshold=self.threshold,
                 ).walk(streams.select(index), callback=callback)
                 for index in groups
             ]
