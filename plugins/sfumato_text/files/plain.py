@@ -118,7 +118,7 @@ class Text(TextFormat):
 
 
 def plain_spans(source: str, offset: int = 0) -> tuple[str, NDArray[np.int64]]:
-    """A text with its line ends as ``\\n``, and where each of its characters stands."""
+    """A text with its line ends as line feeds, and where each of its characters stands."""
     text = source.replace("\r\n", "\n")
     starts = np.arange(len(source))
     if len(text) != len(source):

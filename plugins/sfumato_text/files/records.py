@@ -12,7 +12,6 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -126,13 +125,11 @@ def members(text: str, start: int, end: int, path: Path) -> Iterator[tuple[str, 
 
     at = skip(skip(0) + 1)
     while line[at] != "}":
-        key, at = scanstring(line, at + 1, False)
+        key, at = decoder.raw_decode(line, at)
         at = skip(skip(at) + 1)  # over the colon
-        if line[at] == '"':
-            value, after = scanstring(line, at + 1, False)
+        value, after = decoder.raw_decode(line, at)
+        if isinstance(value, str):
             yield key, Value(value, json_spans(line[at + 1 : after - 1], start + at + 1), "json")
-        else:
-            _, after = decoder.raw_decode(line, at)
         at = skip(after)
         if line[at] == ",":
             at = skip(at + 1)
@@ -242,8 +239,8 @@ def chosen(rows: Iterable[dict[str, Value]], path: Path) -> str:
     filled = [name for name, count in counts.items() if count]
     if usual is None and len(filled) != 1:
         raise UnreadableFileError(
-            path, f"it is not clear which of {', '.join(sorted(filled)) or 'no fields'} is the text",
-            f"name the field '{FIELDS[0]}'",
+            path, f"which field is the text? found: {', '.join(sorted(filled)) or 'none'}",
+            f"name it '{FIELDS[0]}'",
         )  # fmt: skip
     return usual or filled[0]
 
