@@ -46,9 +46,7 @@ class ALTO(TextFormat):
         for block in root.find("TextBlock"):
             for line in block.find("TextLine"):
                 for part in line.find("String", "HYP"):
-                    layout.word(
-                        file.word(part), file.glyphs(part), glue=part.name == "HYP"
-                    )
+                    layout.word(file.word(part), file.glyphs(part), glue=part.name == "HYP")
                 layout.end_line()
             layout.end_block()
         return layout.document(self.source(decoded), path)
