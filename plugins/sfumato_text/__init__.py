@@ -1,0 +1,1 @@
+"""Texts: files, tokenisers, channels, metrics."""
