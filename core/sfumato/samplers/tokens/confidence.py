@@ -103,7 +103,8 @@ class Confidence(TokenSampler):
             top = log_p.exp().topk(min(2, log_p.shape[-1]), dim=-1).values
             return top[..., 0] - top[..., 1:].sum(dim=-1)
         if self.score == "entropy":
-            return -torch.special.entr(log_p.exp()).sum(dim=-1)
+            entropy: Tensor = torch.special.entr(log_p.exp()).sum(dim=-1)
+            return -entropy
         return luck
 
     def shaken(self, sure: Tensor, s: TokenLevel, luck: Tensor) -> Tensor:
@@ -111,7 +112,7 @@ class Confidence(TokenSampler):
         if not self.noise or self.score == "random":
             return sure
         gumbel = -(-(1 - luck).log()).clamp(min=1e-300).log()
-        base: Tensor = sure.clamp(min=0).log() if self.score == "probability" else sure
+        base = sure.clamp(min=0).log() if self.score == "probability" else sure
         return base + self.noise * (1 - s.against(sure)) * gumbel
 
 

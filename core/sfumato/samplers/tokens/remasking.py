@@ -29,9 +29,9 @@ from torch import Tensor
 from sfumato import draws
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
-from sfumato.processes.categorical import TokenLevel
+from sfumato.processes.categorical import TINY, TokenLevel
 from sfumato.samplers.tokens.base import EXACT, Believe, TokenSampler, process_of
-from sfumato.samplers.tokens.reveals import TINY, hidden_places, pick
+from sfumato.samplers.tokens.reveals import hidden_places, pick
 
 __all__ = ["Remasking"]
 

@@ -18,12 +18,10 @@ from torch import Tensor
 from sfumato import draws
 from sfumato.denoisers.categorical import Beliefs
 from sfumato.noise import Streams
-from sfumato.processes.categorical import TokenLevel
+from sfumato.processes.categorical import TINY, TokenLevel
 from sfumato.samplers.tokens.base import Believe, process_of
 
 __all__ = ["best", "hidden_places", "pick", "reveal", "share_revealed", "tempered"]
-
-TINY = 1e-300
 
 
 def hidden_places(
