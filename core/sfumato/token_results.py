@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sfumato import files
 from sfumato.errors import CheckpointError
-from sfumato.inverse.tokens.tasks import Alternatives, Restoration
+from sfumato.inverse.tokens.tasks import Alternatives, Readings
 from sfumato.registry import load_plugin
 from sfumato.signals import Signal
 
@@ -73,7 +73,7 @@ class TokenResult:
     source: Signal | None = None
 
     @classmethod
-    def of(cls, found: Restoration, **known: Any) -> TokenResult:
+    def of(cls, found: Readings, **known: Any) -> TokenResult:
         """A result from the data that a task put together and what the run knows."""
         misfit = found.misfit
         if misfit is None:

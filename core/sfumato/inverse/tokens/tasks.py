@@ -21,7 +21,7 @@ from sfumato.factors.base import Machine
 from sfumato.inverse.tasks import Bound, Task
 from sfumato.signals import Signal
 
-__all__ = ["Alternatives", "PartDraws", "Posed", "Restoration", "TokenPart", "TokenTask"]
+__all__ = ["Alternatives", "PartDraws", "Posed", "Readings", "TokenPart", "TokenTask"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Alternatives:
 
 
 @dataclass(frozen=True, eq=False)
-class Restoration:
+class Readings:
     """The draws of all parts as data, in physical units.
 
     Args:
@@ -119,7 +119,7 @@ class Posed:
     """
 
     parts: tuple[TokenPart, ...]
-    assemble: Callable[[Sequence[PartDraws]], Restoration]
+    assemble: Callable[[Sequence[PartDraws]], Readings]
     solver: str = "auto"
     steps: int | None = None
     notes: tuple[str, ...] = ()
