@@ -19,6 +19,7 @@ from torch.nn import functional
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
 from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.inverse.registry import named
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.problems import TokenProblem, TokenSolver
 from sfumato.inverse.tokens.tasks import PartDraws, TokenPart, TokenTask
@@ -193,10 +194,12 @@ def sample_tokens(
         raise ShapeError("shape", (), "given for this prior, such as shape=(200,)")
     size = shape or tuple(k for k in prior.shape if k is not None)
     prior.check(size)
-    steps = size_of_grid(size) if steps is None else steps
+    steps = math.prod(size) if steps is None else steps
     if n < 1 or steps < 1:
         raise InvalidOptionError("sample", f"n={n}, steps={steps}", "use 1 or more")
-    rule = SAMPLERS.make(sampler) if isinstance(sampler, str) else sampler
+    if sampler == "auto":
+        sampler = "first-hitting" if prior.process.mask is not None else "ancestral"
+    rule = named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler
     grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     count = batch or 8
     found: list[Tensor] = []
