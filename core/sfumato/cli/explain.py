@@ -70,7 +70,7 @@ def stand_in(task: Task, prior: Prior) -> Signal:
 
     if isinstance(prior, TokenPrior):
         (drawn,) = sample(prior, shape=tuple(SIDE if n is None else n for n in prior.shape))
-        return task.degrade(Signal(drawn))
+        return task.degrade(prior.codec.to_signal(drawn))
     shape = [SIDE if n is None else n for n in prior.shape]
     noise = Streams.count(0, 1).uniform(torch.zeros(1, *shape)) - 0.5
     return task.degrade(Signal(prior.codec.decode(noise)[0]))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -28,8 +28,6 @@ from sfumato.records import run_record
 from sfumato.registry import load_plugin
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sfumato.plugin import Plugin
     from sfumato.priors import Prior
 
@@ -101,7 +99,7 @@ def sample(
         )  # fmt: skip
     names = write(domain, model, samples, out, draw, overwrite=save.overwrite)
     data = {"command": "sample", "out": out, "files": [out / name for name in names]}
-    return Answer(data | {"shape": list(samples[0].shape)}, (f"{out}: {len(names)} samples",))
+    return Answer(data | {"shape": list(draw.shape or shape_of(model))}, (f"{out}: {len(names)} samples",))
 
 
 def shape_of(prior: Prior) -> tuple[int, ...]:
@@ -112,13 +110,14 @@ def shape_of(prior: Prior) -> tuple[int, ...]:
 
 
 def write(
-    plugin: Plugin, prior: Prior, samples: Sequence[Tensor], folder: Path, draw: Draw, *, overwrite: bool
+    plugin: Plugin, prior: Prior, samples: Sequence[Any], folder: Path, draw: Draw, *, overwrite: bool
 ) -> list[str]:
     """Writes each sample, a page that shows them, and the record; returns the names."""
     from sfumato.evaluation.figures import picture
     from sfumato.evaluation.passages import Passage, Run
     from sfumato.evaluation.report import Section, plugin_pictures, write_report
     from sfumato.signals import Signal
+    from sfumato.token_priors import TokenPrior
 
     suffix = plugin.part("formats", next(iter(plugin.formats)))().suffixes[0]
     names = [f"{index:03d}{suffix}" for index in range(len(samples))]
@@ -131,20 +130,22 @@ def write(
         **options,
     }
     show = plugin_pictures(plugin.name)
+    tokens = isinstance(prior, TokenPrior)
+    signals = [prior.codec.to_signal(x) if tokens else Signal(x) for x in samples]
     section = Section(f"Samples of {prior.card.get('name') or 'a prior'}")
     if plugin.words:
         words = plugin.resolve(plugin.words)
-        passages = (Passage(n, (Run(words(x)),)) for n, x in zip(names, samples, strict=True))
+        passages = (Passage(n, (Run(words(x.data)),)) for n, x in zip(names, signals, strict=True))
         section = replace(section, passages=tuple(passages))
     else:
         figures = (
-            picture(name, Signal(x), show, alt=f"Sample {index} of the prior")
-            for index, (name, x) in enumerate(zip(names, samples, strict=True))
+            picture(name, signal, show, alt=f"Sample {index} of the prior")
+            for index, (name, signal) in enumerate(zip(names, signals, strict=True))
         )
         section = replace(section, samples=tuple(figures))
     with atomic_folder(folder, overwrite=overwrite) as work:
-        for name, x in zip(names, samples, strict=True):
-            plugin.write(Signal(x), work / name)
+        for name, signal in zip(names, signals, strict=True):
+            plugin.write(signal, work / name)
         text = json.dumps(record, indent=2, ensure_ascii=False)
         (work / "run.json").write_text(text + "\n", encoding="utf-8")
         write_report(work / "report.html", [section], record=record)
