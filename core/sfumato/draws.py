@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfumato.noise import Streams
 
-__all__ = ["categorical", "choose", "uniform"]
+__all__ = ["categorical", "choose", "invert", "uniform"]
 
 
 def uniform(like: Tensor, streams: Streams) -> Float[Tensor, "batch *x"]:
@@ -28,10 +28,17 @@ def choose(weights: Float[Tensor, "batch *x tokens"], streams: Streams) -> Int[T
         weights: Not negative; need not sum to 1. Where all are 0 the last token is returned.
         streams: One stream per item.
     """
+    return invert(weights, uniform(weights[..., 0], streams))
+
+
+def invert(
+    weights: Float[Tensor, "*places tokens"], u: Float[Tensor, "*places"]
+) -> Int[Tensor, "*places"]:
+    """The token at which the distribution function passes ``u``, which is in [0, 1)."""
     ends = weights.double().cumsum(dim=-1)
-    place = uniform(ends[..., 0], streams) * ends[..., -1]
-    last = weights.shape[-1] - 1
-    return (ends <= place.unsqueeze(-1)).sum(dim=-1).clamp(max=last)
+    place = (u * ends[..., -1]).unsqueeze(-1)
+    found = torch.searchsorted(ends.contiguous(), place.contiguous(), right=True).squeeze(-1)
+    return found.clamp(max=weights.shape[-1] - 1)
 
 
 def categorical(

@@ -1,8 +1,10 @@
 """How data becomes noise."""
 
 from sfumato.processes.categorical import Categorical, TokenLevel
+from sfumato.processes.channels import Confusion, NearestNeighbour
 from sfumato.processes.gaussian import Gaussian, Level, Number, Scales, combine, like
 from sfumato.processes.grids import karras, log_snr, uniform
+from sfumato.processes.matrix import Dense, Rates, Steps
 from sfumato.processes.mixing import Absorbing, Hybrid, Marginal, Mixing, Uniform
 from sfumato.processes.schedules import (
     EDM,
@@ -28,8 +30,10 @@ __all__ = [
     "VP",
     "Absorbing",
     "Categorical",
+    "Confusion",
     "Cosine",
     "CosineSurvival",
+    "Dense",
     "Flow",
     "Gaussian",
     "Hybrid",
@@ -38,9 +42,12 @@ __all__ = [
     "LinearSurvival",
     "Marginal",
     "Mixing",
+    "NearestNeighbour",
     "Number",
+    "Rates",
     "Scales",
     "Schedule",
+    "Steps",
     "SubVP",
     "Survival",
     "Table",

@@ -29,6 +29,9 @@ from sfumato.processes.survivals import Survival
 
 __all__ = ["Categorical", "TokenLevel"]
 
+TINY = 1e-300
+"""Below every chance that float64 arithmetic can divide by."""
+
 
 @dataclass(frozen=True)
 class TokenLevel:
@@ -141,6 +144,47 @@ class Categorical(ABC):
         A single race over all states would lose every token whose chance per step is below the
         resolution of its random numbers.
         """
+
+    @abstractmethod
+    def prior(self) -> Float[Tensor, " states"]:
+        """The distribution of a place of pure noise, which ``start`` draws from; float64."""
+
+    @abstractmethod
+    def inflow(self, x_t: Int[Tensor, "batch *x"]) -> Float[Tensor, "batch *x states"]:
+        """R(y, x_t): the rate of jumps from every other state y into ``x_t``; 0 at y = x_t.
+
+        Rates are per unit of −ln α. Only processes in continuous time have them.
+        """
+
+    @abstractmethod
+    def ratios(
+        self,
+        log_probs: Float[Tensor, "batch *x tokens"],
+        x_t: Int[Tensor, "batch *x"],
+        t: TokenLevel,
+    ) -> Float[Tensor, "batch *x states"]:
+        """p_t(x_t with y at this place)/p_t(x_t) for every state y: Σ_v p(v) q(y | v)/q(x_t | v).
+
+        With a belief that is all on one token these are the ratios of q(· | x₀).
+
+        Args:
+            log_probs: ln p(x₀ = v | x_t), normalised.
+            x_t: State.
+            t: Its level.
+        """
+
+    def share(
+        self,
+        log_probs: Float[Tensor, "batch *x tokens"],
+        x_t: Int[Tensor, "batch *x"],
+        t: TokenLevel,
+    ) -> Float[Tensor, "batch *x tokens"]:
+        """p(v)/q(x_t | v), in float64: what every reverse formula is built from.
+
+        Where q(x_t | v) is 0 the belief in v must be 0 too, and contributes nothing.
+        """
+        total = self.log_likelihood(x_t, t).exp()
+        return torch.where(total > 0, log_probs.double().exp() / total.clamp(min=TINY), 0.0)
 
     @abstractmethod
     def matrix(self, s: TokenLevel, t: TokenLevel) -> Float[Tensor, "states states"]:

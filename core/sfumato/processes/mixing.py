@@ -18,7 +18,7 @@ from torch import Tensor
 from sfumato import draws
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
-from sfumato.processes.categorical import Categorical, TokenLevel
+from sfumato.processes.categorical import TINY, Categorical, TokenLevel
 from sfumato.processes.survivals import LinearSurvival, Survival
 
 __all__ = ["Absorbing", "Hybrid", "Marginal", "Mixing", "Uniform"]
@@ -109,10 +109,7 @@ class Mixing(Categorical):
         a = alpha_t / alpha_s
         pi = self.pi(x_t.device)[x_t]
         seen = x_t < self.tokens
-        p = log_probs.double().exp()
-        total = self.log_likelihood(x_t, t).exp()
-        # where q(x_t | v) is 0 the belief in v must be 0 too, and contributes nothing
-        share = torch.where(total > 0, p / total.clamp(min=1e-300), 0.0)
+        share = self.share(log_probs, x_t, t)
         own = share.gather(-1, x_t.clamp(max=self.tokens - 1).unsqueeze(-1)).squeeze(-1) * seen
         everything = share.sum(dim=-1)
         clean = ((1 - a) * pi * alpha_s).unsqueeze(-1) * share
@@ -120,17 +117,46 @@ class Mixing(Categorical):
         noise = (1 - a) * pi * (1 - alpha_s) * everything
         return stay, clean, noise
 
+    def prior(self) -> Tensor:
+        return self.pi()
+
+    def inflow(self, x_t: Tensor) -> Tensor:
+        rate = self.pi(x_t.device)[x_t].unsqueeze(-1).repeat(*(1,) * x_t.ndim, self.states)
+        return rate.scatter_(-1, x_t.unsqueeze(-1), 0.0)
+
+    def ratios(self, log_probs: Tensor, x_t: Tensor, t: TokenLevel) -> Tensor:
+        share, alpha = self.share(log_probs, x_t, t), t.against(x_t).unsqueeze(-1)
+        found = (1 - alpha) * share.sum(dim=-1, keepdim=True) * self.pi(x_t.device)
+        clean = alpha * share
+        return found + torch.nn.functional.pad(clean, (0, self.states - self.tokens))
+
     def step(
         self, log_probs: Tensor, x_t: Tensor, t: TokenLevel, s: TokenLevel, streams: Streams
     ) -> Tensor:
+        if self.frequencies[-1] == 1 and self.mask is not None:
+            return self.reveal(log_probs, x_t, t, s, streams)
         stay, clean, noise = self.weights(log_probs, x_t, t, s)
         settled = clean.sum(dim=-1)
         place = draws.uniform(x_t, streams) * (stay + settled + noise)
-        token = draws.choose(clean, streams)
-        x_s = torch.where(place < stay, x_t, token)
-        if self.mask is not None and self.frequencies[-1] == 1:
-            return torch.where(place < stay + noise, x_t, token)  # the noise is MASK, as x_t was
+        x_s = torch.where(place < stay, x_t, draws.choose(clean, streams))
         return torch.where(place >= stay + settled, self.noise(x_t, streams), x_s)
+
+    def reveal(
+        self, log_probs: Tensor, x_t: Tensor, t: TokenLevel, s: TokenLevel, streams: Streams
+    ) -> Tensor:
+        """``step`` where all noise is MASK: hidden tokens appear with chance (α_s − α_t)/(1 − α_t).
+
+        Beliefs are read only at the places that appear, so many small steps cost little more than
+        one.
+        """
+        alpha_s, alpha_t = s.against(x_t), t.against(x_t)
+        chance = (alpha_s - alpha_t) / (1 - alpha_t).clamp(min=TINY)
+        appears = (draws.uniform(x_t, streams) < chance) & (x_t == self.tokens)
+        u = draws.uniform(x_t, streams)[appears]
+        belief = log_probs[appears].double()
+        x_s = x_t.clone()
+        x_s[appears] = draws.invert((belief - belief.amax(dim=-1, keepdim=True)).exp(), u)
+        return x_s
 
     def matrix(self, s: TokenLevel, t: TokenLevel) -> Tensor:
         a = t.alpha / s.alpha

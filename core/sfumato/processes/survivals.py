@@ -54,15 +54,17 @@ class CosineSurvival(Survival):
     """α = 1 − cos(π/2 (1 − t)): few tokens change at a time near the data (Shi et al., 2024)."""
 
     def alpha(self, t: Tensor) -> Tensor:
-        # 1 − cos z, written so that it keeps its digits for small z; exactly 1 at t = 0
-        return 2 * torch.sin(math.pi / 4 * (1 - t)) ** 2
+        # near the noise written so that it keeps its digits, near the data so that it is 1 at t = 0
+        noisy, clean = 2 * torch.sin(math.pi / 4 * (1 - t)) ** 2, 1 - torch.sin(math.pi / 2 * t)
+        return torch.where(t > 0.5, noisy, clean)
 
     def slope(self, t: Tensor) -> Tensor:
         return -math.pi / 2 * torch.sin(math.pi / 2 * (1 - t))
 
     def time_of(self, alpha: Tensor) -> Tensor:
-        half = torch.sqrt(alpha.clamp(0, 1) / 2)
-        return (1 - 4 / math.pi * torch.asin(half)).clamp(0, 1)
+        dead = 1 - alpha.clamp(0, 1)
+        noisy = 1 - 4 / math.pi * torch.asin(torch.sqrt((1 - dead) / 2))
+        return torch.where(dead > 0.5, noisy, 2 / math.pi * torch.asin(dead)).clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from sfumato.denoisers import Estimate, tweedie
 from sfumato.errors import InvalidOptionError
 from sfumato.inverse.capabilities import data_spread, require
 from sfumato.inverse.conditioning import isotropic
+from sfumato.inverse.particles import pick, reweigh
 from sfumato.inverse.problems import Callback, Problem, Solver
 from sfumato.inverse.solvers.secant import Secant, Seen, knows_volume
 from sfumato.linalg import dot
@@ -100,9 +101,7 @@ class TwistedSMC(Solver):
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None
     ) -> Tensor:
         cloud = self.cloud(problem, streams, callback=callback)
-        share = cloud.log_weights.exp()
-        place = streams.uniform(share[:, :1])
-        chosen = (share.cumsum(dim=1) <= place).sum(dim=1).clamp(max=self.particles - 1)
+        chosen = pick(cloud.log_weights, streams)
         return cloud.x[torch.arange(len(chosen), device=chosen.device), chosen]
 
     def cloud(
@@ -136,8 +135,8 @@ class TwistedSMC(Solver):
         for index, (t, s) in enumerate(itertools.pairwise(levels)):
             x_hat, covariance = self.guess(many, x, t)
             twist = Seen(many, covariance).log_prob(x_hat).reshape(items, count)
-            log_w, evidence, fewest, order = self.reweigh(
-                log_w + twist - pending, evidence, fewest, streams
+            log_w, evidence, fewest, order = reweigh(
+                log_w + twist - pending, evidence, fewest, self.threshold, streams
             )
             x, x_hat, covariance = x[order], x_hat[order], covariance.select(order)
             x, mean, spread = advance(many, x, x_hat, covariance, t, s, noise)
@@ -145,7 +144,9 @@ class TwistedSMC(Solver):
             if callback is not None:
                 callback(Step(index, len(levels) - 1, s, x, Estimate(x_hat)))
         final = problem.operator.likelihood.log_prob(many.y, many.operator(x)).reshape(items, count)
-        log_w, evidence, fewest, _ = self.reweigh(log_w + final - pending, evidence, fewest, None)
+        log_w, evidence, fewest, _ = reweigh(
+            log_w + final - pending, evidence, fewest, self.threshold, None
+        )
         if not knows_volume(problem):
             evidence = torch.full_like(evidence, torch.nan)
         return Particles(x.reshape(items, count, *x.shape[1:]), log_w, evidence, fewest)
@@ -182,32 +183,6 @@ class TwistedSMC(Solver):
         end = min(self.end * spread, float(problem.noise.min().sqrt()))
         start = min(max(self.start * spread, low), high)
         return log_snr(process, self.steps, start=start, end=min(max(end, low), start))
-
-    def reweigh(
-        self, log_w: Tensor, evidence: Tensor, fewest: Tensor, streams: Streams | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Normalised weights, ln evidence, smallest effective number, and who goes on.
-
-        Without ``streams`` nobody is resampled.
-        """
-        items, count = log_w.shape
-        log_w = torch.where(torch.isfinite(log_w), log_w, -torch.inf)
-        mass = log_w.logsumexp(dim=1)
-        # the weights that came in sum to 1, so the sum that leaves is the mean new weight
-        start = torch.isfinite(mass)
-        log_w = torch.where(start[:, None], log_w - mass[:, None], -math.log(count))
-        share = log_w.exp()
-        effective = 1 / (share**2).sum(dim=1)
-        order = torch.arange(count, device=log_w.device).expand(items, count)
-        if streams is not None:
-            place = torch.arange(count, device=log_w.device) + streams.uniform(share[:, :1])
-            ends = share.cumsum(dim=1)
-            drawn = torch.searchsorted(ends / ends[:, -1:], place / count).clamp(max=count - 1)
-            poor = (effective < self.threshold * count)[:, None]
-            order = torch.where(poor, drawn, order)
-            log_w = torch.where(poor, -math.log(count), log_w)
-        flat = order + count * torch.arange(items, device=log_w.device)[:, None]
-        return log_w, evidence + mass, torch.minimum(fewest, effective), flat.flatten()
 
 
 def advance(

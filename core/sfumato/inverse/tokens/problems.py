@@ -58,11 +58,15 @@ class TokenProblem:
 
     def select(self, index: list[int]) -> TokenProblem:
         """Some of the items."""
+        return replace(self, sites=self.sites[index], condition=self.told(index))
+
+    def told(self, index: list[int]) -> Condition:
+        """The condition of some of the items."""
         condition = {
             key: value[index] if isinstance(value, Tensor) else value
             for key, value in (self.condition or {}).items()
         }
-        return replace(self, sites=self.sites[index], condition=condition or None)
+        return condition or None
 
     def log_evidence_of(self, x: Int[Tensor, "batch *x"]) -> Float[Tensor, " batch"]:
         """ln p(y | x) of clean states: sites, machine and expert together."""
@@ -81,7 +85,8 @@ class TokenDraws:
 
     Args:
         x: One posterior sample per item, ``[batch, *x]``.
-        log_evidence: Estimate of ln p(y) of each item; NaN where the solver makes none.
+        log_evidence: Estimate of ln p(y) of each item, given the tokens that are known with
+            certainty, if the solver starts from them (see there); NaN where it makes none.
         effective: Smallest effective number of particles on the way; NaN without particles.
         marginals: p(x_i = v | y) as the solver knows it better than one sample does,
             ``[batch, *x, tokens]``, or ``None``.

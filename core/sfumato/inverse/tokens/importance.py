@@ -1,0 +1,90 @@
+"""Importance sampling: the prior's own samples, weighted by the evidence.
+
+    x¹, …, xᴺ ~ p(x | known),    w_k = p(y | x_k) / Σ_l p(y | x_l),    Ẑ = mean of p(y | x_k)
+
+Exact in the limit, for any process, any sampler and any evidence that can be computed, but N grows
+like e to the information that y holds: for short gaps, and as a check of the others. Taking the
+sample of largest weight instead of a draw is best-of-n.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from sfumato.errors import InvalidOptionError
+from sfumato.inverse.particles import reweigh
+from sfumato.inverse.problems import Callback
+from sfumato.inverse.tokens.clouds import Cloud
+from sfumato.inverse.tokens.evidence import ready, refuse
+from sfumato.inverse.tokens.passes import fan, walk
+from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolver
+from sfumato.inverse.tokens.rows import Rows
+from sfumato.noise import Streams
+from sfumato.samplers.tokens.base import TokenSampler
+
+__all__ = ["Importance"]
+
+
+@dataclass(frozen=True)
+class Importance(TokenSolver):
+    """Weighted samples of the prior.
+
+    Args:
+        particles: N, samples per item.
+        pick: ``"draw"`` returns a draw by weight, ``"best"`` the sample of largest weight.
+        sampler: Any sampler of tokens; if not given, first-hitting where the process hides tokens,
+            else ancestral.
+        steps: Steps of its grid.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    particles: int = 256
+    pick: str = "draw"
+    sampler: TokenSampler | None = None
+    steps: int = 64
+
+    def __post_init__(self) -> None:
+        if self.particles < 1 or self.pick not in {"draw", "best"}:
+            raise InvalidOptionError(
+                "Importance", f"particles={self.particles}, pick={self.pick!r}",
+                "use 1 or more particles and pick 'draw' or 'best'",
+            )  # fmt: skip
+
+    def __call__(
+        self, problem: TokenProblem, streams: Streams, *, callback: Callback | None = None
+    ) -> TokenDraws:
+        cloud = self.cloud(problem, streams, callback=callback)
+        found = cloud.draw(streams)
+        if self.pick == "draw":
+            return found
+        best = cloud.log_weights.argmax(dim=1)
+        x = cloud.x[torch.arange(len(best), device=best.device), best]
+        return TokenDraws(x, found.log_evidence, found.effective, found.marginals)
+
+    def cloud(
+        self, problem: TokenProblem, streams: Streams, *, callback: Callback | None = None
+    ) -> Cloud:
+        """The weighted samples of each item, with the evidence; arguments as in a call.
+
+        Raises:
+            ImpossibleError: If no x agrees with the evidence, or no sample did.
+        """
+        problem = ready(type(self).__name__, self.needs, problem)
+        rows, shape = Rows(problem, self.particles), (len(problem.sites), self.particles)
+        with torch.no_grad():
+            x = walk(
+                rows, problem.denoiser, self.sampler, self.steps, fan(streams, self.particles),
+                callback,
+            )  # fmt: skip
+            log_w = rows.worth(x).double().reshape(shape) - math.log(self.particles)
+        dead = torch.isinf(log_w).all(dim=1)
+        if bool(dead.any()):
+            refuse((int(dead.nonzero()[0]),), "no sample of the prior agrees with it")
+        blank = torch.zeros_like(log_w[:, 0])
+        log_w, evidence, effective, _ = reweigh(log_w, blank, blank + self.particles, 1.0, None)
+        return Cloud(x.unflatten(0, shape), log_w, evidence, effective, problem.sites.shape[-1])

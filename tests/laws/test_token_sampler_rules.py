@@ -1,0 +1,351 @@
+"""Samplers of tokens keep to their rules: what they change, how much, and in how many calls."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
+from sfumato.errors import InvalidOptionError, UnsupportedError
+from sfumato.noise import Streams
+from sfumato.processes import Absorbing, Categorical, CosineSurvival, Hybrid, TokenLevel, Uniform
+from sfumato.samplers.base import Step
+from sfumato.samplers.tokens import (
+    GRIDS,
+    SAMPLERS,
+    Ancestral,
+    Confidence,
+    DiscreteDDIM,
+    EntropyBounded,
+    FirstHitting,
+    PredictorCorrector,
+    Remasking,
+    TauLeaping,
+    TokenSampler,
+    cosine,
+    loop,
+    reveals,
+    run_tokens,
+    uniform,
+)
+
+K, SHAPE = 5, (3, 4)
+PLACES = math.prod(SHAPE)
+ALL = [
+    *(kind() for kind in SAMPLERS.values()),
+    Confidence("margin", temperature=1.0, noise=2.0),
+    Confidence("probability", temperature=1.0, noise=4.5),
+    Confidence("entropy", threshold=-0.5),
+    Confidence("random", temperature=1.0),
+    DiscreteDDIM(eta=0.5),
+    PredictorCorrector(corrector="forward-backward"),
+    PredictorCorrector(Remasking(0.3, "conf"), places=3),
+    Remasking(0.3, "rescale"),
+    Remasking(0.3, "conf"),
+    Remasking(0.3, "loop"),
+]
+
+
+@dataclass(eq=False)
+class Network(TokenDenoiser):
+    """Beliefs that depend on all tokens of an item, without meaning; not told about time."""
+
+    process: Categorical
+    sharpness: float = 1.5
+    takes_time: bool = False
+    calls: list[Tensor] = field(default_factory=list)
+
+    def __call__(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Beliefs:
+        self.calls.append(x_t)
+        flat = x_t.flatten(1).double()
+        wave = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64)
+        phase = (flat * wave.sqrt()).sum(dim=1, keepdim=True) + wave * 2.3
+        logits = torch.sin(phase.unsqueeze(-1) * torch.arange(1, K + 1)) * self.sharpness
+        return Beliefs(logits.log_softmax(dim=-1).reshape(*x_t.shape, K))
+
+
+def ran(
+    sampler: TokenSampler, grid: Tensor, *, items: int = 4, seed: int = 0, sharpness: float = 1.5
+) -> tuple[Tensor, list[int]]:
+    """The samples of an absorbing process, and how many places were hidden at each network call."""
+    process, streams = Absorbing(K), Streams.count(seed, items)
+    network = Network(process, sharpness)
+    x = run_tokens(sampler, network, process.start((items, *SHAPE), streams), grid, streams)
+    return x, [int((call[0] == K).sum()) for call in network.calls]
+
+
+def fits(sampler: TokenSampler, process: Categorical) -> bool:
+    try:
+        sampler.check(process)
+    except UnsupportedError:
+        return False
+    return True
+
+
+def grid_for(sampler: TokenSampler, process: Categorical, steps: int) -> Tensor:
+    made = loop if getattr(sampler, "rule", "") == "loop" else uniform
+    return made(process, steps)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "process"),
+    [(s, p) for s in ALL for p in (Absorbing(K), Hybrid(K), Uniform(K)) if fits(s, p)],
+    ids=lambda v: repr(v)[:70],
+)
+def test_an_item_does_not_depend_on_its_neighbours(
+    sampler: TokenSampler, process: Categorical
+) -> None:
+    grid = grid_for(sampler, process, 8)
+
+    def samples(first: int, count: int) -> Tensor:
+        streams = Streams.count(7, count, first=first)
+        start = process.start((count, *SHAPE), streams)
+        frozen = torch.zeros(count, *SHAPE, dtype=torch.bool)
+        for row, item in enumerate(range(first, first + count)):
+            frozen[row, 0, : item % 4] = True  # items end after different numbers of calls
+        network = Network(process)
+        x = run_tokens(sampler, network, start, grid, streams, frozen=frozen)
+        return torch.cat([x, run_tokens(sampler, network, start, grid, streams)], dim=-1)
+
+    together = samples(0, 5)
+    for item in range(5):
+        assert torch.equal(samples(item, 1)[0], together[item])
+
+
+@pytest.mark.parametrize("sampler", ALL, ids=repr)
+def test_places_that_are_frozen_or_not_there_stay_as_they_are(sampler: TokenSampler) -> None:
+    process, streams = Absorbing(K), Streams.count(1, 3)
+    x = process.start((3, *SHAPE), streams)
+    frozen, valid = torch.zeros(2, *x.shape, dtype=torch.bool)
+    x[:, 0, :2], frozen[:, 0, :3] = 2, True  # two known tokens, and one that stays hidden
+    valid[:] = True
+    valid[:, 2, 1:] = False
+    x[:, 2, 2] = 4
+    grid = grid_for(sampler, process, 30)
+    found = run_tokens(
+        sampler, Network(process), x, grid, streams, frozen=frozen, condition={"valid": valid}
+    )
+    still = frozen | ~valid
+    assert torch.equal(found[still], x[still])
+    assert bool((found[~still] < K).all())
+
+
+@pytest.mark.parametrize("kind", [k for k in SAMPLERS.values() if k.hides])
+def test_a_process_that_does_more_than_hide_is_refused_before_computing(
+    kind: type[TokenSampler],
+) -> None:
+    process, streams = Uniform(K), Streams.count(0, 1)
+    network = Network(process)
+    with pytest.raises(UnsupportedError, match="hides tokens"):
+        run_tokens(kind(), network, torch.zeros(1, 3).long(), uniform(process, 2), streams)
+    assert not network.calls
+
+
+def test_every_sampler_says_what_it_is() -> None:
+    for kind in SAMPLERS.values():
+        assert kind.kind in {"exact in the limit", "MAP-like"}
+        assert "\n" not in kind.summary
+        assert 0 < len(kind.summary) < 90
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Confidence("luck"),  # type: ignore[arg-type]
+        lambda: Confidence(temperature=-1),
+        lambda: EntropyBounded(-0.1),
+        lambda: Remasking(1.5),
+        lambda: Remasking(rule="never"),  # type: ignore[arg-type]
+        lambda: PredictorCorrector(corrections=0),
+        lambda: DiscreteDDIM(eta=2.0),
+        lambda: uniform(Absorbing(K), 0),
+        lambda: reveals(Absorbing(K), 0),
+        lambda: loop(Absorbing(K), 10, hold=1.0),
+    ],
+)
+def test_options_without_meaning_are_refused(make: object) -> None:
+    with pytest.raises(InvalidOptionError):
+        make()  # type: ignore[operator]
+
+
+def test_first_hitting_reveals_exactly_one_place_per_call() -> None:
+    _, hidden = ran(FirstHitting(), torch.tensor([1.0, 0.5, 0.0]), items=1)
+    assert hidden == list(range(PLACES, 0, -1))
+
+
+def test_ancestral_steps_that_reveal_nothing_cost_no_call() -> None:
+    x, hidden = ran(Ancestral(), uniform(Absorbing(K), 3_000), items=1)
+    assert hidden == list(range(PLACES, 0, -1))
+    assert bool((x < K).all())
+
+
+def test_beliefs_without_time_are_asked_once_for_each_state() -> None:
+    process, streams = Absorbing(K), Streams.count(0, 1)
+    network = Network(process)
+    start = process.start((1, *SHAPE), streams)
+    run_tokens(TauLeaping(), network, start, uniform(process, 300), streams)
+    states = [tuple(call.flatten().tolist()) for call in network.calls]
+    assert len(states) == len(set(states)) <= PLACES + 1
+
+
+@pytest.mark.parametrize("each", [1, 3, 5])
+@pytest.mark.parametrize("survival", [None, CosineSurvival()], ids=["linear", "cosine"])
+def test_a_reveal_grid_reveals_a_set_number_per_step(
+    each: int, survival: CosineSurvival | None
+) -> None:
+    process, streams = Absorbing(K, survival), Streams.count(0, 2)
+    start = process.start((2, *SHAPE), streams)
+    frozen = torch.zeros(2, *SHAPE, dtype=torch.bool)
+    frozen[1, 0] = True
+    free = [PLACES, PLACES - SHAPE[1]]
+    left: list[list[int]] = []
+
+    def watch(step: Step) -> None:
+        left.append(((step.x == K) & ~frozen).flatten(1).sum(dim=1).tolist())
+
+    grid = reveals(process, torch.tensor(free), each)
+    run_tokens(Confidence(), Network(process), start, grid, streams, frozen=frozen, callback=watch)
+    assert left == [[max(n - each * (k + 1), 0) for n in free] for k in range(len(left))]
+    assert left[-1] == [0, 0]
+
+
+def test_a_cosine_grid_reveals_few_first_and_many_later() -> None:
+    process = Absorbing(K, CosineSurvival())
+    grid = cosine(process, 8)
+    noise = 1 - process.survival.alpha(grid)
+    expected = torch.cos(math.pi / 16 * torch.arange(9, dtype=torch.float64))
+    assert torch.allclose(noise, expected, atol=1e-12)
+    assert grid[0] == 1
+    assert grid[-1] == 0
+
+
+def test_counts_on_a_uniform_grid_are_as_even_as_can_be() -> None:
+    _, hidden = ran(Confidence(), uniform(Absorbing(K), 5), items=1)
+    assert hidden == [12, 9, 6, 4, 2]  # 3, 3, 2, 2, 2, as LLaDA counts
+
+
+def test_a_loop_stands_still_at_the_share_it_was_given() -> None:
+    process = Absorbing(K, CosineSurvival())
+    alpha = process.survival.alpha(loop(process, 20, hold=0.5, first=0.25, alive=0.8))
+    assert torch.allclose(alpha[5:16], torch.tensor(0.8, dtype=torch.float64))
+    assert bool((alpha.diff()[:5] > 0).all())
+    assert bool((alpha.diff()[15:] > 0).all())
+
+
+@pytest.mark.parametrize("sampler", [Confidence(), EntropyBounded(0.3, temperature=0.0)], ids=repr)
+def test_at_temperature_zero_nothing_is_left_to_chance(sampler: TokenSampler) -> None:
+    grid = uniform(Absorbing(K), PLACES)
+    assert torch.equal(ran(sampler, grid, seed=0)[0], ran(sampler, grid, seed=1)[0])
+
+
+@pytest.mark.parametrize("score", ["probability", "margin", "entropy"])
+def test_the_surest_place_is_revealed_first_and_by_its_likeliest_token(score: str) -> None:
+    process = Absorbing(K)
+    x = process.start((1, *SHAPE), Streams.count(0, 1))
+    p = Network(process)(x, process.level(1.0)).probs[0].flatten(0, -2)
+    top = p.sort(dim=1, descending=True).values
+    sure = {
+        "probability": top[:, 0],
+        "margin": top[:, 0] - top[:, 1],
+        "entropy": (p * p.log()).sum(dim=1),
+    }[score]
+    sampler, grid = Confidence(score), reveals(process, PLACES)[:2]  # type: ignore[arg-type]
+    found = run_tokens(sampler, Network(process), x, grid, Streams.count(0, 1)).flatten()
+    first = int(sure.argmax())
+    assert (found < K).nonzero().flatten().tolist() == [first]
+    assert found[first] == p[first].argmax()
+
+
+def test_equally_sure_places_are_revealed_in_order() -> None:
+    process = Absorbing(K)
+
+    class Even(Network):
+        def __call__(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Beliefs:
+            return Beliefs(torch.full((*x_t.shape, K), -math.log(K)))
+
+    x = process.start((1, 6), Streams.count(0, 1))
+    for sampler in (Confidence(), EntropyBounded(0.0, temperature=0.0)):
+        grid = reveals(process, 6, 2)[:2] if sampler == Confidence() else reveals(process, 6)[:2]
+        found = run_tokens(sampler, Even(process), x, grid, Streams.count(0, 1))
+        count = 2 if sampler == Confidence() else 1
+        assert found[0].tolist() == [0] * count + [K] * (6 - count)
+
+
+def test_noise_on_the_confidence_changes_the_order_and_ends_with_the_annealing() -> None:
+    process = Absorbing(K)
+    start = process.start((40, *SHAPE), Streams.count(0, 40))
+    grid = reveals(process, PLACES)
+    shaken = run_tokens(
+        Confidence(noise=4.5), Network(process), start, grid[:2], Streams.count(0, 40)
+    )
+    assert len({tuple(row) for row in (shaken.flatten(1) < K).tolist()}) > 3
+    # at the level of the last step nothing is hidden afterwards, so no noise is left
+    end = torch.stack([grid[-2], grid[-1]])
+    still = run_tokens(Confidence(noise=4.5), Network(process), start, end, Streams.count(0, 40))
+    assert len({tuple(row) for row in still.flatten(1).tolist()}) == 1
+
+
+def test_places_above_the_threshold_do_not_wait() -> None:
+    _, patient = ran(Confidence(), uniform(Absorbing(K), PLACES), items=1, sharpness=40.0)
+    _, eager = ran(
+        Confidence(threshold=0.9), uniform(Absorbing(K), PLACES), items=1, sharpness=40.0
+    )
+    assert len(patient) == PLACES
+    assert len(eager) < PLACES / 2
+
+
+def test_gamma_zero_reveals_one_place_at_a_time_and_a_large_one_all() -> None:
+    grid = uniform(Absorbing(K), 2 * PLACES)
+    assert ran(EntropyBounded(0.0), grid, items=1)[1] == list(range(PLACES, 0, -1))
+    assert ran(EntropyBounded(1e9), grid, items=1)[1] == [PLACES]
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 6.0])
+def test_the_error_bound_is_kept_and_used(gamma: float) -> None:
+    process, streams = Absorbing(K), Streams.count(0, 1)
+    x = process.start((1, *SHAPE), streams)
+    grid = torch.tensor([1.0, 0.9], dtype=torch.float64)
+    found = run_tokens(EntropyBounded(gamma), Network(process), x, grid, streams).flatten()
+    entropy = Network(process)(x, process.level(1.0)).entropy.flatten()
+    taken = entropy[found < K]
+    assert float(taken.sum() - taken.max()) <= gamma
+    assert float(taken.sum()) > gamma  # the next place would break it
+    assert float(taken.max()) <= float(entropy[found == K].min())
+
+
+def test_doubtful_tokens_are_hidden_again_first() -> None:
+    # one place in two is drawn from a flat belief, the others are certain
+    process = Absorbing(K)
+
+    class Half(Network):
+        def __call__(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Beliefs:
+            log_p = torch.full((*x_t.shape, K), -math.log(K), dtype=torch.float64)
+            log_p[..., ::2, :] = -torch.inf
+            log_p[..., ::2, 0] = 0.0
+            return Beliefs(log_p)
+
+    n, streams = 4_000, Streams.count(0, 1)
+    x = process.start((1, n), streams)
+    hidden = []
+    grid = torch.tensor([1.0, 0.3, 0.2999], dtype=torch.float64)
+    run_tokens(
+        Remasking(0.5, "conf"), Half(process), x, grid, streams,
+        callback=lambda step: hidden.append(step.x[0] == K),
+    )  # fmt: skip
+    again = hidden[1] & ~hidden[0]
+    sure, doubtful = again[::2].double().mean(), again[1::2].double().mean()
+    # softmax of −ψ with ψ = 1 and 1/5
+    assert float(doubtful / sure) == pytest.approx(math.exp(0.8), rel=0.2)
+
+
+def test_grids_have_names() -> None:
+    for make in GRIDS.values():
+        grid = make(Absorbing(K), 20)
+        assert grid.shape == (21,)
+        assert grid[0] == 1
+        assert grid[-1] == 0
+        assert bool((grid.diff() <= 0).all())
