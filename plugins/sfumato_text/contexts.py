@@ -3,7 +3,8 @@
 The context of place t is what stands before it, read backwards. With the places sorted by context,
 the places that share their last n letters are neighbours, for every n: a node of order n is a run
 of neighbours whose common context is at least n long. A context that occurs once is no node; the
-place where it occurs says all there is to say about it.
+place where it occurs says all there is to say about it. The text is read as a circle, so that every
+place has a context and a successor.
 
 An arc is a node with a letter that follows it. Its *diversity* is the number of different letters
 that stand before the arc's own n + 1 (Kneser & Ney, 1995): what a shorter context must be judged
@@ -31,7 +32,7 @@ class Sorted:
     """The places of a text in the order of their contexts.
 
     Args:
-        text: Letters, 0 … 62.
+        text: Letters, 0 … 63.
         places: Places in order.
         common: How many letters the context shares with that of the neighbour before it; at most
             ``order``.
@@ -50,11 +51,11 @@ class Sorted:
         Raises:
             InvalidOptionError: If the order or the alphabet is too large for the packed keys.
         """
-        if not 1 <= order <= LONGEST or len(text) < 2 or text.max() >= 2**BITS - 1:
+        if not 1 <= order <= LONGEST or len(text) < 2 or text.max() >= 2**BITS:
             raise InvalidOptionError(
                 "n-grams", f"order {order}, {len(text)} letters of which the highest is "
                 f"{text.max() if len(text) else None}",
-                f"use orders up to {LONGEST}, a text, and at most {2**BITS - 1} different letters",
+                f"use orders up to {LONGEST}, a text, and at most {2**BITS} different letters",
             )  # fmt: skip
         near, far = min(order, PACKED), max(order - PACKED, 0)
         keys = pack(text, 1, near)
@@ -78,8 +79,7 @@ def pack(text: ndarray, first: int, last: int) -> ndarray:
     """The letters that stand ``first`` to ``last`` before each place, nearest in the high bits."""
     keys = np.zeros(len(text), np.int64)
     for distance in range(first, last + 1):
-        letters = text[:-distance].astype(np.int64) + 1  # 0 is "before the text"
-        keys[distance:] |= letters << (BITS * (last - distance))
+        keys |= np.roll(text, distance).astype(np.int64) << (BITS * (last - distance))
     return keys
 
 
@@ -124,6 +124,11 @@ class Order:
     def owner(self) -> ndarray:
         """The node of each arc."""
         return np.repeat(np.arange(len(self.sizes)), np.diff(self.start))
+
+    @property
+    def total(self) -> ndarray:
+        """Sum of the diversities of each node's arcs."""
+        return np.add.reduceat(self.diversity, self.start[:-1])
 
 
 def orders(contexts: Sorted) -> list[Order]:

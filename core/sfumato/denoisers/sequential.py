@@ -14,6 +14,7 @@ histories that are too many to be kept apart.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from sfumato.errors import ShapeError
 
-__all__ = ["Coarse", "MarkovSequence", "Sequential"]
+__all__ = ["Coarse", "MarkovSequence", "Sequential", "walk"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,3 +106,35 @@ class MarkovSequence(Sequential):
 
     def coarsen(self, states: ndarray) -> ndarray:
         return states
+
+
+def walk(chain: Sequential, rows: Sequence[Int[ndarray, " length"]]) -> list[ndarray]:
+    """ln p(x_i | x before i) of rows, side by side, each from the chain's beginning.
+
+    Their sum is ln p(x): the chain rule.
+    """
+    begin, weights = chain.initial()
+    lengths = np.array([len(row) for row in rows])
+    order = np.argsort(-lengths, kind="stable")
+    padded = np.zeros((len(rows), lengths.max(initial=0)), np.int64)
+    for place, index in enumerate(order):
+        padded[place, : lengths[index]] = rows[index]
+    states = np.tile(begin, (len(rows), 1))
+    belief = np.tile(weights, (len(rows), 1))
+    found = np.zeros(padded.shape)
+    for i in range(padded.shape[1]):
+        live = int((lengths > i).sum())
+        token = padded[:live, i]
+        probs, following = chain.follow(states[:live].reshape(-1))
+        index = np.repeat(token, len(begin))
+        each = np.arange(len(index))
+        joint = belief[:live] * probs[each, index].reshape(live, -1)
+        states = following[each, index].reshape(live, -1)
+        total = joint.sum(axis=1)
+        with np.errstate(divide="ignore"):
+            found[:live, i] = np.log(total)
+        belief = joint / np.where(total > 0, total, 1)[:, None]
+    logs: list[ndarray] = [np.empty(0)] * len(rows)
+    for place, index in enumerate(order):
+        logs[index] = found[place, : lengths[index]]
+    return logs
