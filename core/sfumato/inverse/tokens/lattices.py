@@ -58,12 +58,14 @@ class Smoothed:
     Args:
         marginals: p(x_i = v | y), ``[items, length, tokens]``; zeros beyond a row's length.
         draws: Samples, ``[samples, length]``; zeros beyond the length.
+        best: The likeliest row, ``[items, length]``; zeros beyond the length.
         log_evidence: ln p(y), a lower bound where something was left out.
         lost: Share of the mass that the beam left out, summed over places, per item.
     """
 
     marginals: Float[ndarray, "items length tokens"]
     draws: Int[ndarray, "samples length"]
+    best: Int[ndarray, "items length"]
     log_evidence: Float[ndarray, " items"]
     lost: Float[ndarray, " items"]
 
@@ -98,7 +100,7 @@ def smooth(
         for place in range(start + len(layers) - 1, start - 1, -1):
             before = layers[place - start - 1].nodes if place > start else nodes
             back.step(place, layers[place - start], before)
-    return Smoothed(back.marginals, back.draws, log_evidence, lost)
+    return Smoothed(back.marginals, back.draws, back.best, log_evidence, lost)
 
 
 class Search:
@@ -131,8 +133,10 @@ class Search:
         mass = np.tile(np.outer(weights, factor).ravel(), n)
         total = np.bincount(item, mass, n)
         self.begun = np.log(total)
-        nodes = Nodes(item, state, self.chain.coarsen(state), np.tile(machine, n * len(states)), mass)
-        return Nodes(nodes.item, nodes.state, nodes.coarse, nodes.machine, mass / total[item])
+        mass = mass / total[item]
+        return Nodes(
+            item, state, self.chain.coarsen(state), np.tile(machine, n * len(states)), mass, mass
+        )
 
     def filter(
         self, progress: Callable[[int, int], object] | None
@@ -253,6 +257,8 @@ class Backward:
         self.draws = np.zeros((len(owner), length), np.int64)
         self.belief = np.empty(0)  # p(node | y) after the place
         self.at = np.full(len(owner), -1)  # node of each sample
+        self.best = np.zeros((items, length), np.int64)
+        self.top = np.full(items, -1)  # node of each item's likeliest row
 
     def step(self, place: int, layer: Layer, before: Nodes) -> None:
         """Takes one place."""
@@ -266,6 +272,8 @@ class Backward:
             last, _ = shares(np.where(ends[nodes.item], mass, 0), nodes.item, len(lengths))
             belief = np.where(ends[nodes.item], last, belief)
             self.begin(np.flatnonzero(ends[self.owner]), last, nodes)
+            final = mass / np.where(nodes.mass > 0, nodes.mass, 1) * nodes.peak
+            self.top = np.where(ends, top_entry(final, nodes.item, len(ends)), self.top)
         ratio = belief / np.where(nodes.mass > 0, nodes.mass, 1)
         smoothed = layer.joint * ratio[layer.target]
         item = nodes.item[layer.target]
@@ -274,6 +282,9 @@ class Backward:
         self.marginals[:, place] = counts.reshape(self.marginals[:, 0].shape)
         self.belief = np.bincount(layer.source, smoothed, len(before))
         self.draw(place, layer, np.flatnonzero(lengths[self.owner] > place))
+        going = np.flatnonzero(lengths > place)
+        arc = top_entry(layer.peak, layer.target, len(nodes))[self.top[going]]
+        self.best[going, place], self.top[going] = layer.token[arc], layer.source[arc]
 
     def begin(self, samples: ndarray, last: ndarray, nodes: Nodes) -> None:
         """Chooses a node for the samples whose rows end here."""
@@ -301,3 +312,12 @@ def chosen(weight: ndarray, bounds: ndarray, group: ndarray, u: ndarray) -> Int[
     low, high = ends[bounds[group]], ends[bounds[group + 1]]
     found = np.searchsorted(ends, low + u * (high - low), side="right") - 1
     return np.clip(found, bounds[group], bounds[group + 1] - 1)
+
+
+def top_entry(values: ndarray, group: ndarray, groups: int) -> Int[ndarray, " groups"]:
+    """The entry of each group with its highest value, the first of equals; −1 where it has none."""
+    order = np.lexsort((-values, group))
+    found = np.full(groups, -1)
+    first = np.flatnonzero(np.append(True, group[order][1:] != group[order][:-1]))[: len(order)]
+    found[group[order[first]]] = order[first]
+    return found
