@@ -21,7 +21,7 @@ from sfumato.processes import log_snr
 from sfumato.samplers import DDIM, run
 from sfumato.training.configs import TrainConfig
 from sfumato.training.feeds import Batch, Data, collate
-from sfumato.training.loops import batch_losses
+from sfumato.training.objectives import Trainable, batch_losses
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -41,7 +41,7 @@ def held_out(data: Data) -> Data | None:
 
 @torch.no_grad()
 def validate(
-    denoiser: Preconditioned,
+    denoiser: Trainable,
     data: Data,
     config: TrainConfig,
     *,
