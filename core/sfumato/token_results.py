@@ -157,6 +157,7 @@ class TokenResult:
             "estimate": self.estimate.contiguous(), "confidence": self.confidence.contiguous(),
             "altered": self.altered.contiguous(), "samples": samples,
             "misfit": self.misfit.contiguous(),
+            **({} if self.source is None else {"source": self.source.data.contiguous()}),
         }  # fmt: skip
 
     def readings(self) -> dict[str, Any]:
@@ -210,6 +211,7 @@ class TokenResult:
             places = json.loads((source / "readings.json").read_text(encoding="utf-8"))["places"]
             tensors = load_file(source / "result.safetensors")
             samples = tuple(row[row != PADDING] for row in tensors.pop("samples"))
+            given = tensors.pop("source", None)
             numbers = {
                 name: math.nan if facts[name] is None else facts[name]
                 for name in ("log_evidence", "effective", "nfe", "seconds")
@@ -217,6 +219,7 @@ class TokenResult:
             return cls(
                 samples=samples, **tensors, **numbers,
                 alternatives=tuple(stored(place) for place in places),
+                source=None if given is None else Signal(given),
                 misfit_band=tuple(facts["misfit_band"]), trace=tuple(facts["trace"]),
                 record={key: value for key, value in facts.items() if key not in DERIVED},
             )  # fmt: skip

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
 from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.inverse.registry import named
 from sfumato.inverse.tokens import registry
+from sfumato.inverse.tokens.evidence import possible
 from sfumato.inverse.tokens.problems import TokenProblem, TokenSolver
 from sfumato.inverse.tokens.tasks import PartDraws, TokenPart, TokenTask
 from sfumato.noise import Streams
@@ -32,6 +35,9 @@ from sfumato.token_priors import TokenPrior
 from sfumato.token_results import TokenResult
 
 __all__ = ["pose", "problem_of", "reconstruct_tokens", "sample_tokens"]
+
+RANKED = 200
+"""Draws to rank readings by, where a solver's further draws cost little."""
 
 Progress = Callable[[float, Step], Any]
 
@@ -81,11 +87,11 @@ def reconstruct_tokens(
     asked = posed.solver if solver == "auto" else solver
     chosen = [choose(problem, asked, given, budget) for problem in problems]
     for problem in problems:
-        registry.check_possible(problem)
+        possible(problem)
     work = sum(math.prod(problem.shape) for problem in problems) or 1
     counts, done = [0], 0.0
     trace: list[dict[str, float]] = []
-    draws = []
+    solved: list[PartDraws] = []
     for index, (problem, (method, _, _)) in enumerate(zip(problems, chosen, strict=True)):
         share = math.prod(problem.shape) / work
 
@@ -95,13 +101,12 @@ def reconstruct_tokens(
             if callback is not None:
                 callback(done + share * (step.index + 1) / step.count, step)
 
-        streams = Streams(seed, [(first, j, index) for j in range(n)])
-        counted = replace(repeated(problem, n), denoiser=Counted(problem.denoiser, counts))
-        # what a solver looks for in a denoiser must be found through the counter
-        counted = counted if registry.sees_through(method) else repeated(problem, n)
-        draws.append(drawn(method, counted, streams, report))
+        many = max(n, RANKED) if method.cheap_draws else n
+        streams = Streams(seed, [(first, j, index) for j in range(many)])
+        counted = replace(repeated(problem, many), denoiser=Counted(problem.denoiser, counts))
+        solved.append(drawn(method, counted, streams, report))
         done += share
-    found = posed.assemble(draws)
+    found = posed.assemble(solved, n)
     name, reason = (chosen[0][1], chosen[0][2]) if chosen else ("none", "nothing is open")
     paths = [signal.path] if signal.path is not None else []
     record = run_record(seed=seed, plugin=prior.plugin, inputs=paths) | {
@@ -116,10 +121,10 @@ def reconstruct_tokens(
         "items": 1,
         "parts": len(problems),
     }
-    effective = [d.effective for d in draws if not math.isnan(d.effective)]
+    effective = [d.effective for d in solved if not math.isnan(d.effective)]
     return TokenResult.of(
         found,
-        log_evidence=sum(d.log_evidence for d in draws) if draws else math.nan,
+        log_evidence=sum(d.log_evidence for d in solved) if solved else math.nan,
         effective=min(effective, default=math.nan),
         nfe=counts[0] / n,
         seconds=time.perf_counter() - started,
@@ -172,6 +177,7 @@ def drawn(
     return PartDraws(
         found.x.cpu(), marginals.cpu(), log_evidence,
         float(effective.min()) if len(effective) else math.nan,
+        draws.uniform(torch.empty(len(found.x), 1), streams.spawn("choice"))[:, 0],
     )  # fmt: skip
 
 
@@ -187,19 +193,21 @@ def sample_tokens(
     condition: Condition,
     batch: int | None,
     callback: Progress | None,
-) -> tuple[Tensor, ...]:
-    """Draws from a prior over tokens, in physical units; arguments as in ``sfumato.sample``."""
+) -> tuple[Any, ...]:
+    """Draws from a prior over tokens, decoded; arguments as in ``sfumato.sample``."""
     if shape is None and None in prior.shape:
         raise ShapeError("shape", (), "given for this prior, such as shape=(200,)")
     size = shape or tuple(k for k in prior.shape if k is not None)
     prior.check(size)
-    steps = size_of_grid(size) if steps is None else steps
+    steps = math.prod(size) if steps is None else steps
     if n < 1 or steps < 1:
         raise InvalidOptionError("sample", f"n={n}, steps={steps}", "use 1 or more")
-    rule = SAMPLERS.make(sampler) if isinstance(sampler, str) else sampler
+    if sampler == "auto":
+        sampler = "first-hitting" if prior.process.mask is not None else "ancestral"
+    rule = named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler
     grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     count = batch or 8
-    found: list[Tensor] = []
+    found: list[Any] = []
     for low in range(0, n, count):
         some = min(count, n - low)
         streams = Streams.count(seed, some, first=first + low)

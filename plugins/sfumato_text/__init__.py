@@ -1,1 +1,29 @@
-"""Texts: files, tokenisers, channels, metrics."""
+"""Texts: damaged, misread or to be written; files, operators, priors, metrics."""
+
+from sfumato.plugin import Plugin
+
+__all__ = ["PLUGIN"]
+
+PLUGIN = Plugin(
+    name="text",
+    summary="texts: fill gaps, correct noise and misreadings, write under constraints",
+    install="'sfumato[text]'",
+    requires=("rapidfuzz", "lxml"),
+    formats={
+        "txt": "sfumato_text.formats:Text",
+        "lines": "sfumato_text.formats:Lines",
+        "table": "sfumato_text.formats:Table",
+        "xml": "sfumato_text.formats:XML",
+        "hocr": "sfumato_text.formats:HOCR",
+        "gzip": "sfumato_text.formats:Gzip",
+    },
+    operators={
+        "fill": "sfumato_text.operators:Fill",
+        "constrain": "sfumato_text.operators:Constrain",
+    },
+    codecs={
+        "characters": "sfumato_text.tokenisers:Characters",
+    },
+    words="sfumato_text.passages:words",
+    passages="sfumato_text.passages:passages",
+)

@@ -2,8 +2,9 @@
 
 from sfumato.factors.automata import Automaton, Deterministic, Edges
 from sfumato.factors.base import Arcs, Machine
-from sfumato.factors.channels import EditChannel, Edits, Memoryless
+from sfumato.factors.channels import EditChannel, Memoryless
 from sfumato.factors.counts import counts, length
+from sfumato.factors.edits import Edits
 from sfumato.factors.gaps import Gap, gaps
 from sfumato.factors.languages import count, is_empty, lengths, require
 from sfumato.factors.messages import Tilted, best, log_partition, marginals, sample, weigh

@@ -95,16 +95,23 @@ class Edged(Machine):
         return group(paths, e.target, self.states)
 
     def arcs(self, place: int, states: Int[Tensor, " n"]) -> Arcs:
-        asked, edge = (states.unsqueeze(1) == self.edges.source).nonzero(as_tuple=True)
-        members = self.classes.argsort(stable=True)
+        edges, leaving = self.edges, torch.bincount(self.edges.source, minlength=self.states)
+        asked, rank = runs(leaving[states])
+        edge = edges.source.argsort(stable=True)[
+            (leaving.cumsum(0) - leaving)[states][asked] + rank
+        ]
         sizes = torch.bincount(self.classes, minlength=self.kinds)
-        firsts = sizes.cumsum(0) - sizes
-        many = sizes[self.edges.reading[edge]]
-        which = torch.arange(len(edge)).repeat_interleave(many)
-        within = torch.arange(len(which)) - (many.cumsum(0) - many)[which]
-        edge = edge[which]
-        token = members[firsts[self.edges.reading[edge]] + within]
-        return Arcs(asked[which], token, self.edges.target[edge], self.edges.log_weight[edge])
+        which, rank = runs(sizes[edges.reading[edge]])
+        asked, edge = asked[which], edge[which]
+        first = (sizes.cumsum(0) - sizes)[edges.reading[edge]]
+        token = self.classes.argsort(stable=True)[first + rank]
+        return Arcs(asked, token, edges.target[edge], edges.log_weight[edge])
+
+
+def runs(sizes: Int[Tensor, " n"]) -> tuple[Int[Tensor, " total"], Int[Tensor, " total"]]:
+    """For groups of these sizes, one after the other: the group of each member, and its rank."""
+    which = torch.arange(len(sizes)).repeat_interleave(sizes)
+    return which, torch.arange(len(which)) - (sizes.cumsum(0) - sizes)[which]
 
 
 @dataclass(frozen=True, eq=False)

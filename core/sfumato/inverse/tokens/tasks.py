@@ -50,12 +50,14 @@ class PartDraws:
         marginals: p(x_i = v | y), ``[*x, tokens]``: the solver's own, or the samples' shares.
         log_evidence: Estimate of ln p(y); NaN if the solver makes none.
         effective: Smallest effective number of particles; NaN without particles.
+        u: A uniform number for every sample, for choices between parts, ``[n]``.
     """
 
     x: Int[Tensor, "n *x"]
     marginals: Float[Tensor, "*x tokens"]
     log_evidence: float
     effective: float
+    u: Float[Tensor, " n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,14 +114,15 @@ class Posed:
 
     Args:
         parts: What to solve.
-        assemble: Draws of all parts → the data.
+        assemble: Draws of all parts, and how many samples were asked for → the data. There may be
+            more draws than samples, to rank readings by.
         solver: Method that suits the damage, where the registry's default does not.
         steps: Steps that are enough for this damage, for the default solver.
         notes: What a person should be told.
     """
 
     parts: tuple[TokenPart, ...]
-    assemble: Callable[[Sequence[PartDraws]], Readings]
+    assemble: Callable[[Sequence[PartDraws], int], Readings]
     solver: str = "auto"
     steps: int | None = None
     notes: tuple[str, ...] = ()

@@ -1,0 +1,6 @@
+"""How texts are damaged, and what is known of them all the same."""
+
+from sfumato_text.operators.constrain import Constrain
+from sfumato_text.operators.fill import Fill
+
+__all__ = ["Constrain", "Fill"]
