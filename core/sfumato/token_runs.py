@@ -79,7 +79,7 @@ def reconstruct_tokens(
 ) -> TokenResult:
     """Draws readings of a damaged signal; arguments as in ``sfumato.reconstruct``."""
     started = time.perf_counter()
-    posed = task.pose(signal, prior.codec)
+    posed = task.pose(signal, prior)
     problems = [problem_of(prior, part, condition) for part in posed.parts]
     given = dict(options or {}) | ({} if steps is None else {"steps": steps})
     if posed.steps is not None and steps is None and solver == "auto":
@@ -226,5 +226,5 @@ def sample_tokens(
 
 def pose(prior: TokenPrior, task: TokenTask, signal: Signal) -> TokenProblem | None:
     """The first part of a task as a problem, for explanations; ``None`` if nothing is open."""
-    posed = task.pose(signal, prior.codec)
+    posed = task.pose(signal, prior)
     return problem_of(prior, posed.parts[0], None) if posed.parts else None
