@@ -227,7 +227,8 @@ WRONG = {
     "no text": ("a.xml", "<ab> </ab>", "no transcription"),
     "no words": ("a.xml", "<alto><TextLine/></alto>", "no words"),
     "confidence": (
-        "a.xml", '<alto><TextBlock><TextLine>\n<String CONTENT="a" WC="7"/></TextLine></TextBlock></alto>',
+        "a.xml", '<alto><TextBlock><TextLine>\n<String CONTENT="a" WC="7"/>'
+        "</TextLine></TextBlock></alto>",
         "line 2, column 1: WC: the confidence '7' is not between 0 and 1",
     ),
     "html": ("a.hocr", "<html><body><p>text</p></body></html>", "hOCR"),
