@@ -9,8 +9,9 @@ a sum over the paths of a machine with few states. Given independent beliefs q_i
 (what a denoiser says), the tilted distribution ∝ φ(x) Π q_i(x_i) is then sampled exactly: filter
 backwards, draw forwards. Given a chain prior, the machine's state joins the chain's.
 
-A ``Machine`` is bound to one measurement or pattern and to one number of places; a product of
-machines is a machine. All weights are natural logarithms in float64.
+A ``Machine`` is bound to one measurement or pattern; a product of machines is a machine. All
+weights are natural logarithms in float64, and no message is ever exponentiated on a common scale:
+along a row the weights of states can differ by more than e⁷⁰⁰, which is where float64 ends.
 """
 
 from __future__ import annotations
@@ -48,10 +49,17 @@ class Machine(ABC):
     Attributes:
         tokens: K, size of the alphabet.
         states: How many states there are, numbered from 0.
+        places: How many places it is for; ``None`` if it fits any number.
+        name: What error messages call it.
     """
 
     tokens: int
     states: int
+    places: int | None = None
+    name: str = "machine"
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
     @abstractmethod

@@ -10,9 +10,17 @@ functions test what is shipped here: first-party plugins have no privilege that 
 """
 
 from sfumato.testing.formats import check_format
+from sfumato.testing.machines import check_machine
 from sfumato.testing.operators import check_operator
 from sfumato.testing.plugins import check_plugin
 from sfumato.testing.processes import check_process
 from sfumato.testing.samplers import check_sampler
 
-__all__ = ["check_format", "check_operator", "check_plugin", "check_process", "check_sampler"]
+__all__ = [
+    "check_format",
+    "check_machine",
+    "check_operator",
+    "check_plugin",
+    "check_process",
+    "check_sampler",
+]
