@@ -30,6 +30,7 @@ from sfumato.processes.categorical import TINY
 __all__ = [
     "certain",
     "cross_entropy",
+    "is_uniform",
     "masked",
     "require_absorbing",
     "score_entropy",
