@@ -29,7 +29,7 @@ class Bits(NamedTuple):
     """Standard error of the estimate for this text (not of the text as a sample of others)."""
 
 
-def bits_per_character(bound: Bound, characters: int | Sequence[int] | Tensor) -> Bits:
+def bits_per_character(bound: Bound | Tensor, characters: int | Sequence[int] | Tensor) -> Bits:
     """Bits per character of all items together.
 
     Args:
