@@ -268,7 +268,7 @@ def degrade(task: Task | Operator, signal: Signal | Tensor, *, seed: int = 0) ->
 
 def explain(
     operator: Operator | TokenTask, prior: Prior, signal: Signal | None = None, **choice: Any
-) -> registry.Explanation:
+) -> registry.Explanation | token_registry.Explanation:
     """Which solvers apply, what they cost and are, and which is the default and why.
 
     Args:

@@ -227,7 +227,12 @@ def build(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Toke
         module: nn.Module = plugin.part("backbones", entry["backbone"])(**entry["options"])
         start = f"{index}."
         own = {k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)}
-        module.load_state_dict({k: v.float() if v.dtype.itemsize == 2 and v.is_floating_point() else v for k, v in own.items()})
+        module.load_state_dict(
+            {
+                k: v.float() if v.dtype.itemsize == 2 and v.is_floating_point() else v
+                for k, v in own.items()
+            }
+        )
         finite(module)
         module.eval().requires_grad_(False)
         experts.append(Expert(entry["backbone"], module, entry["options"], entry["weight"]))

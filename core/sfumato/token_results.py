@@ -190,7 +190,11 @@ class TokenResult:
             return
         plugin = load_plugin(self.record["plugin"])
         path = self.signal.path or (self.source.path if self.source else None)
-        suffix = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]) if path else ""
+        suffix = (
+            "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
+            if path
+            else ""
+        )
         if not suffix:
             suffix = plugin.part("formats", next(iter(plugin.formats)))().suffixes[0]
         plugin.write(self.signal, folder / f"restored{suffix}")

@@ -217,9 +217,7 @@ def sample_tokens(
             if callback is not None:
                 callback((low + some * (step.index + 1) / step.count) / n, step)
 
-        x = run_tokens(
-            rule, prior.denoiser, x, grid, streams, condition=condition, callback=report
-        )
+        x = run_tokens(rule, prior.denoiser, x, grid, streams, condition=condition, callback=report)
         found += [prior.codec.decode(row) for row in x.cpu()]
     return tuple(found)
 

@@ -120,9 +120,7 @@ def corrected(
     )  # fmt: skip
 
 
-def sample_of(
-    document: Document, found: Sequence[tuple[Row, PartDraws, Tensor]], j: int
-) -> str:
+def sample_of(document: Document, found: Sequence[tuple[Row, PartDraws, Tensor]], j: int) -> str:
     """Posterior sample j of the whole text."""
     pieces, last = [], 0
     for row, draws, _ in found:
