@@ -216,12 +216,13 @@ class TokenResult:
             tensors = load_file(source / "result.safetensors")
             samples = tuple(row[row != PADDING] for row in tensors.pop("samples"))
             given = tensors.pop("source", None)
-            numbers = {
+            arrays: dict[str, Any] = tensors
+            numbers: dict[str, Any] = {
                 name: math.nan if facts[name] is None else facts[name]
                 for name in ("log_evidence", "effective", "nfe", "seconds")
             }
             return cls(
-                samples=samples, **tensors, **numbers,
+                samples=samples, **arrays, **numbers,
                 alternatives=tuple(stored(place) for place in places),
                 source=None if given is None else Signal(given),
                 misfit_band=tuple(facts["misfit_band"]), trace=tuple(facts["trace"]),

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from sfumato.errors import CheckpointError, InvalidOptionError, UnknownNameError
 from sfumato_text.alphabets import alphabet_of, check_known, clusters, composed, stand_in
-from sfumato_text.files.documents import codes_of
 from sfumato_text.subwords import Pretrained, Subwords
 from sfumato_text.tokens import Encoded, Tokeniser
 

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.errors import CheckpointError, InvalidOptionError
+from sfumato.signals import Signal
+from sfumato_text.files.documents import codes_of
 
 __all__ = ["Encoded", "Tokeniser"]
 
@@ -95,6 +97,10 @@ class Tokeniser(ABC):
         Raises:
             InvalidOptionError: If a number is no token.
         """
+
+    def to_signal(self, text: str) -> Signal:
+        """A decoded text as a signal, ready to be written."""
+        return Signal(codes_of(text))
 
     def rewrite(self, encoded: Encoded, ids: Int[Tensor, " length"]) -> str:
         """A text of which some tokens were replaced; the others keep their own characters.
