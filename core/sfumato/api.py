@@ -44,7 +44,6 @@ from sfumato.samplers import SAMPLERS, Sampler, Step, run
 from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
-from sfumato.token_results import TokenResult
 from sfumato.token_runs import pose, reconstruct_tokens, sample_tokens
 
 __all__ = ["degrade", "explain", "reconstruct", "sample"]

@@ -167,8 +167,8 @@ class TokenResult:
                 {
                     "where": place.where, "start": place.start, "stop": place.stop,
                     "readings": [
-                        {"data": data.tolist(), "text": self.words(data), "probability": round(p, 6)}
-                        for data, p in zip(place.readings, place.probabilities, strict=True)
+                        {"data": x.tolist(), "text": self.words(x), "probability": round(p, 6)}
+                        for x, p in zip(place.readings, place.probabilities, strict=True)
                     ],
                 }
                 for place in self.alternatives

@@ -1,7 +1,7 @@
 """Running a solver of tokens: what lies between the verbs and a ``TokenSolver``.
 
-A signal is posed as evidence on the prior's tokens, part by part. All samples of a part are items of
-one batch with equal evidence, each drawn from its own stream.
+A signal is posed as evidence on the prior's tokens, part by part. All samples of a part are items
+of one batch with equal evidence, each drawn from its own stream.
 """
 
 from __future__ import annotations

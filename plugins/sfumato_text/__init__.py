@@ -19,6 +19,7 @@ PLUGIN = Plugin(
     },
     operators={
         "fill": "sfumato_text.operators:Fill",
+        "restore": "sfumato_text.operators:Restore",
         "constrain": "sfumato_text.operators:Constrain",
     },
     codecs={

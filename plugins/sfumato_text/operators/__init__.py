@@ -2,5 +2,6 @@
 
 from sfumato_text.operators.constrain import Constrain
 from sfumato_text.operators.fill import Fill
+from sfumato_text.operators.restore import Restore
 
-__all__ = ["Constrain", "Fill"]
+__all__ = ["Constrain", "Fill", "Restore"]
