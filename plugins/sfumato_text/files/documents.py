@@ -198,6 +198,24 @@ class Document:
         ordered = sorted(gaps, key=lambda gap: gap.start)
         return Document("".join(kept), tuple(moved(gap) for gap in ordered))
 
+    def part(self, start: int, end: int) -> Document:
+        """``text[start:end]`` with what is known of it; it no longer belongs to a file.
+
+        Characters that cannot be changed by themselves are certain in it.
+        """
+        own = None if self.confidence is None else self.confidence[start:end]
+        inside = [v for v in self.variants if start <= v.start and v.end <= end]
+        moved = tuple(replace(v, start=v.start - start, end=v.end - start) for v in inside)
+        if own is not None or self.source is not None:
+            told = np.full(end - start, np.nan) if own is None else own.copy()
+            own = np.where(self.editable[start:end], told, 1.0)
+        gaps = tuple(
+            replace(g, start=g.start - start, span=None)
+            for g in self.gaps
+            if start <= g.start <= end
+        )
+        return Document(self.text[start:end], gaps, own, moved)
+
     @classmethod
     def from_codes(cls, codes: Int[Tensor, " length"]) -> Document:
         """Reads numbers; the inverse of ``codes`` but for the largest length of open gaps."""
