@@ -10,6 +10,7 @@ from sfumato.factors.languages import count, is_empty, lengths, require
 from sfumato.factors.messages import Tilted, best, log_partition, marginals, sample, weigh
 from sfumato.factors.patterns import ends, keyword, pattern, starts
 from sfumato.factors.products import product
+from sfumato.factors.unrolled import Unrolled, unroll
 
 __all__ = [
     "Arcs",
@@ -22,6 +23,7 @@ __all__ = [
     "Machine",
     "Memoryless",
     "Tilted",
+    "Unrolled",
     "best",
     "count",
     "counts",
@@ -38,5 +40,6 @@ __all__ = [
     "require",
     "sample",
     "starts",
+    "unroll",
     "weigh",
 ]
