@@ -1,6 +1,6 @@
 """Weights of whole sequences: patterns, keywords, lengths, channels."""
 
-from sfumato.factors.automata import Automaton, Deterministic, Edges
+from sfumato.factors.automata import Automaton, Deterministic, Edged, Edges
 from sfumato.factors.base import Arcs, Machine
 from sfumato.factors.channels import EditChannel, Memoryless
 from sfumato.factors.counts import counts, length
@@ -16,6 +16,7 @@ __all__ = [
     "Arcs",
     "Automaton",
     "Deterministic",
+    "Edged",
     "Edges",
     "EditChannel",
     "Edits",

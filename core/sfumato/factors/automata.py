@@ -23,7 +23,7 @@ from sfumato.factors import tables
 from sfumato.factors.base import Arcs, Machine
 from sfumato.factors.logs import group
 
-__all__ = ["Automaton", "Deterministic", "Edges"]
+__all__ = ["Automaton", "Deterministic", "Edged", "Edges", "Listed"]
 
 
 @dataclass(frozen=True, eq=False)
