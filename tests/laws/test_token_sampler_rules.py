@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -191,6 +192,35 @@ def test_first_hitting_reveals_exactly_one_place_per_call() -> None:
     assert hidden == list(range(PLACES, 0, -1))
 
 
+def test_first_hitting_tells_the_denoiser_when_the_place_is_revealed() -> None:
+    process, n, count = Absorbing(K, CosineSurvival()), 3_000, 3
+    noise = []
+
+    class Timed(Network):
+        def __call__(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Beliefs:
+            assert torch.allclose(process.survival.alpha(t.t), t.alpha)
+            noise.append(1 - t.alpha)
+            return super().__call__(x_t, t, condition)
+
+    streams = Streams.count(0, n)
+    start, grid = process.start((n, count), streams), uniform(process, 1)
+    run_tokens(FirstHitting(), Timed(process), start, grid, streams)
+    for call, alive in enumerate(noise):  # order statistics of uniform numbers
+        mean, five_sigma = (count - call) / (count + 1), 5 * 0.2 / math.sqrt(n)
+        assert float(alive.mean()) == pytest.approx(mean, abs=five_sigma)
+
+
+def test_ddim_without_eta_keeps_what_it_has_until_it_takes_a_clean_token() -> None:
+    process, streams = Absorbing(K), Streams.count(0, 3)
+    states: list[Tensor] = [process.start((3, *SHAPE), streams)]
+    run_tokens(
+        DiscreteDDIM(), Network(process), states[0], uniform(process, 10), streams,
+        callback=lambda step: states.append(step.x),
+    )  # fmt: skip
+    for before, after in itertools.pairwise(states):
+        assert bool((after < K)[before < K].all())
+
+
 def test_ancestral_steps_that_reveal_nothing_cost_no_call() -> None:
     x, hidden = ran(Ancestral(), uniform(Absorbing(K), 3_000), items=1)
     assert hidden == list(range(PLACES, 0, -1))
@@ -289,18 +319,18 @@ def test_equally_sure_places_are_revealed_in_order() -> None:
         assert found[0].tolist() == [0] * count + [K] * (6 - count)
 
 
-def test_noise_on_the_confidence_changes_the_order_and_ends_with_the_annealing() -> None:
+def test_noise_on_the_confidence_changes_the_order_until_it_is_annealed() -> None:
     process = Absorbing(K)
     start = process.start((40, *SHAPE), Streams.count(0, 40))
-    grid = reveals(process, PLACES)
-    shaken = run_tokens(
-        Confidence(noise=4.5), Network(process), start, grid[:2], Streams.count(0, 40)
-    )
-    assert len({tuple(row) for row in (shaken.flatten(1) < K).tolist()}) > 3
-    # at the level of the last step nothing is hidden afterwards, so no noise is left
-    end = torch.stack([grid[-2], grid[-1]])
-    still = run_tokens(Confidence(noise=4.5), Network(process), start, end, Streams.count(0, 40))
-    assert len({tuple(row) for row in still.flatten(1).tolist()}) == 1
+
+    def orders(sampler: Confidence, t: float, s: float) -> set[tuple[bool, ...]]:
+        grid = torch.tensor([t, s], dtype=torch.float64)
+        x = run_tokens(sampler, Network(process), start, grid, Streams.count(0, 40))
+        return {tuple(row) for row in (x.flatten(1) < K).tolist()}
+
+    assert len(orders(Confidence(noise=4.5), 1.0, 0.5)) > 20
+    # the same share of the places, but hardly anything would be hidden afterwards
+    assert orders(Confidence(noise=4.5), 2e-4, 1e-4) == orders(Confidence(), 1.0, 0.5)
 
 
 def test_places_above_the_threshold_do_not_wait() -> None:
