@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
-from sfumato.errors import InvalidOptionError, UnsupportedError
+from sfumato.errors import InvalidOptionError, NotFiniteError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Absorbing, Categorical, CosineSurvival, Hybrid, TokenLevel, Uniform
 from sfumato.samplers.base import Step
@@ -143,6 +143,20 @@ def test_a_process_that_does_more_than_hide_is_refused_before_computing(
     with pytest.raises(UnsupportedError, match="hides tokens"):
         run_tokens(kind(), network, torch.zeros(1, 3).long(), uniform(process, 2), streams)
     assert not network.calls
+
+
+@pytest.mark.parametrize("sampler", [kind() for kind in SAMPLERS.values()], ids=repr)
+@pytest.mark.parametrize("wrong", [math.nan, -math.inf])
+def test_beliefs_that_are_no_distribution_are_refused(sampler: TokenSampler, wrong: float) -> None:
+    process, streams = Absorbing(K), Streams.count(0, 1)
+
+    class Broken(Network):
+        def __call__(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Beliefs:
+            return Beliefs(torch.full((*x_t.shape, K), wrong))
+
+    start = process.start((1, 4), streams)
+    with pytest.raises(NotFiniteError, match="beliefs"):
+        run_tokens(sampler, Broken(process), start, uniform(process, 2), streams)
 
 
 def test_every_sampler_says_what_it_is() -> None:

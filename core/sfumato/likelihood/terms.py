@@ -30,6 +30,7 @@ from sfumato.processes.categorical import TINY
 __all__ = [
     "certain",
     "cross_entropy",
+    "is_uniform",
     "masked",
     "require_absorbing",
     "score_entropy",
@@ -101,7 +102,8 @@ def score_entropy(
     s = process.ratios(log_probs, x_t, t)
     # where nothing counts the gradient must be 0, not 0/0
     r, s = torch.where(counts, r, 1.0), torch.where(counts, s, 1.0)
-    excess = torch.where(r > 0, r * (r.clamp(min=TINY) / s).log() - r + s, s)
+    surprise = (torch.where(r > 0, r, 1.0) / torch.where(r > 0, s, 1.0)).log()
+    excess = r * surprise - r + s
     total = torch.where(counts, rate * excess, 0.0).flatten(1).sum(dim=1)
     return total / t.alpha.to(x_0.device).clamp(min=TINY)
 

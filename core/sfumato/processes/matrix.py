@@ -104,7 +104,7 @@ class Rates(Dense):
     """
 
     tokens: int
-    rates: Float[Tensor, "states states"] = field(repr=False)
+    rates: Float[Tensor, "rows columns"] = field(repr=False)
     survival: Survival = field(default_factory=LinearSurvival)
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ class Steps(Dense):
     """
 
     tokens: int
-    matrices: Float[Tensor, "steps states states"] = field(repr=False)
+    matrices: Float[Tensor, "steps rows columns"] = field(repr=False)
     survival: Survival = field(default_factory=LinearSurvival, init=False)
 
     def __post_init__(self) -> None:

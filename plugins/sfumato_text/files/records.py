@@ -112,8 +112,8 @@ def members(text: str, start: int, end: int, path: Path) -> Iterator[tuple[str, 
     try:
         whole = json.loads(line)
     except json.JSONDecodeError as error:
-        at = place(text, start + error.pos)
-        raise UnreadableFileError(path, f"{at}: {error.msg.lower()}") from error
+        where = place(text, start + error.pos)
+        raise UnreadableFileError(path, f"{where}: {error.msg.lower()}") from error
     if not isinstance(whole, dict):
         raise UnreadableFileError(path, f"{place(text, start)}: expected an object like {{…}}")
     blank = re.compile(r"\s*")

@@ -87,4 +87,4 @@ class Importance(TokenSolver):
             refuse((int(dead.nonzero()[0]),), "no sample of the prior agrees with it")
         blank = torch.zeros_like(log_w[:, 0])
         log_w, evidence, effective, _ = reweigh(log_w, blank, blank + self.particles, 1.0, None)
-        return Cloud(x.unflatten(0, shape), log_w, evidence, effective, problem.sites.shape[-1])
+        return Cloud(rows.apart(x), log_w, evidence, effective, problem.sites.shape[-1])
