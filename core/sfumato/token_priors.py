@@ -26,7 +26,7 @@ from sfumato import files
 from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.denoisers.experts import ProductOfExperts
 from sfumato.denoisers.token_networks import TokenNetwork
-from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.prior_folders import plain
 from sfumato.prior_shapes import words
 from sfumato.priors import FORMAT, Prior, finite
@@ -204,6 +204,20 @@ class TokenPrior(Prior):
         changed = list(self.experts)
         changed[self.trainable] = replace(changed[self.trainable], module=network)
         return self.with_experts(changed, card=card)
+
+    def learner(self, network: nn.Module) -> TokenNetwork:  # type: ignore[override]
+        """What is trained when this prior is: the trainable expert around ``network``.
+
+        Raises:
+            UnsupportedError: If that expert is no network.
+        """
+        expert = replace(self.experts[self.trainable], module=network)
+        found = expert.denoiser(self.process)
+        if not isinstance(found, TokenNetwork):
+            raise UnsupportedError(
+                "training", "an expert that is a network", f"'{expert.backbone}' is none"
+            )
+        return found
 
     def with_experts(
         self, experts: Sequence[Expert], *, card: Mapping[str, Any] | None = None

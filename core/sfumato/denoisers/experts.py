@@ -10,8 +10,7 @@ weights need not sum to 1. Both families have a best member on given beliefs, wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -79,10 +78,6 @@ class Experts(TokenDenoiser):
     def consulted(self) -> list[tuple[TokenDenoiser, float]]:
         """The experts whose word counts."""
         return [(e, w) for e, w in zip(self.experts, self.weights, strict=True) if w > 0]
-
-    def weighted(self, weights: Sequence[float]) -> Experts:
-        """The same experts with other weights."""
-        return replace(self, weights=tuple(weights))
 
     def opinions(
         self, x_t: Int[Tensor, "batch *x"], t: TokenLevel, condition: Condition

@@ -53,6 +53,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[p]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(p)
+            state["step"] = torch.zeros(())  # AdamW's loader looks for it
         average: Tensor = state["momentum"]
         average.lerp_(p.grad, 1 - MOMENTUM)  # type: ignore[arg-type]
         direction = orthogonal(p.grad.lerp(average, MOMENTUM))  # type: ignore[union-attr]
