@@ -44,7 +44,6 @@ from sfumato.samplers import SAMPLERS, Sampler, Step, run
 from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
-from sfumato.token_results import TokenResult
 from sfumato.token_runs import pose, reconstruct_tokens, sample_tokens
 
 __all__ = ["degrade", "explain", "reconstruct", "sample"]
@@ -268,7 +267,7 @@ def degrade(task: Task | Operator, signal: Signal | Tensor, *, seed: int = 0) ->
 
 def explain(
     operator: Operator | TokenTask, prior: Prior, signal: Signal | None = None, **choice: Any
-) -> registry.Explanation:
+) -> registry.Explanation | token_registry.Explanation:
     """Which solvers apply, what they cost and are, and which is the default and why.
 
     Args:

@@ -212,6 +212,10 @@ class Prior:
         denoiser = replace(self.denoiser, network=network)
         return replace(self, denoiser=denoiser, card=self.card if card is None else card)
 
+    def learner(self, network: nn.Module) -> Preconditioned:
+        """What is trained when this prior is: its denoiser around ``network``."""
+        return replace(self.denoiser, network=network)
+
     def sized(self, shape: tuple[int, ...], *, tile: int = 768, overlap: int = 64) -> Denoiser:
         """The denoiser for one x of ``shape``: padded to the network's multiple, and tiled.
 

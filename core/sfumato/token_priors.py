@@ -26,7 +26,7 @@ from sfumato import files
 from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.denoisers.experts import ProductOfExperts
 from sfumato.denoisers.token_networks import TokenNetwork
-from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.prior_folders import plain
 from sfumato.prior_shapes import words
 from sfumato.priors import FORMAT, Prior, finite
@@ -205,6 +205,20 @@ class TokenPrior(Prior):
         changed[self.trainable] = replace(changed[self.trainable], module=network)
         return self.with_experts(changed, card=card)
 
+    def learner(self, network: nn.Module) -> TokenNetwork:  # type: ignore[override]
+        """What is trained when this prior is: the trainable expert around ``network``.
+
+        Raises:
+            UnsupportedError: If that expert is no network.
+        """
+        expert = replace(self.experts[self.trainable], module=network)
+        found = expert.denoiser(self.process)
+        if not isinstance(found, TokenNetwork):
+            raise UnsupportedError(
+                "training", "an expert that is a network", f"'{expert.backbone}' is none"
+            )
+        return found
+
     def with_experts(
         self, experts: Sequence[Expert], *, card: Mapping[str, Any] | None = None
     ) -> TokenPrior:
@@ -227,7 +241,12 @@ def build(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Toke
         module: nn.Module = plugin.part("backbones", entry["backbone"])(**entry["options"])
         start = f"{index}."
         own = {k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)}
-        module.load_state_dict({k: v.float() if v.dtype.itemsize == 2 and v.is_floating_point() else v for k, v in own.items()})
+        module.load_state_dict(
+            {
+                k: v.float() if v.dtype.itemsize == 2 and v.is_floating_point() else v
+                for k, v in own.items()
+            }
+        )
         finite(module)
         module.eval().requires_grad_(False)
         experts.append(Expert(entry["backbone"], module, entry["options"], entry["weight"]))

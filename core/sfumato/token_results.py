@@ -167,8 +167,8 @@ class TokenResult:
                 {
                     "where": place.where, "start": place.start, "stop": place.stop,
                     "readings": [
-                        {"data": data.tolist(), "text": self.words(data), "probability": round(p, 6)}
-                        for data, p in zip(place.readings, place.probabilities, strict=True)
+                        {"data": x.tolist(), "text": self.words(x), "probability": round(p, 6)}
+                        for x, p in zip(place.readings, place.probabilities, strict=True)
                     ],
                 }
                 for place in self.alternatives
@@ -190,7 +190,11 @@ class TokenResult:
             return
         plugin = load_plugin(self.record["plugin"])
         path = self.signal.path or (self.source.path if self.source else None)
-        suffix = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]) if path else ""
+        suffix = (
+            "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
+            if path
+            else ""
+        )
         if not suffix:
             suffix = plugin.part("formats", next(iter(plugin.formats)))().suffixes[0]
         plugin.write(self.signal, folder / f"restored{suffix}")
@@ -212,12 +216,13 @@ class TokenResult:
             tensors = load_file(source / "result.safetensors")
             samples = tuple(row[row != PADDING] for row in tensors.pop("samples"))
             given = tensors.pop("source", None)
-            numbers = {
+            arrays: dict[str, Any] = tensors
+            numbers: dict[str, Any] = {
                 name: math.nan if facts[name] is None else facts[name]
                 for name in ("log_evidence", "effective", "nfe", "seconds")
             }
             return cls(
-                samples=samples, **tensors, **numbers,
+                samples=samples, **arrays, **numbers,
                 alternatives=tuple(stored(place) for place in places),
                 source=None if given is None else Signal(given),
                 misfit_band=tuple(facts["misfit_band"]), trace=tuple(facts["trace"]),

@@ -1,7 +1,7 @@
 """Running a solver of tokens: what lies between the verbs and a ``TokenSolver``.
 
-A signal is posed as evidence on the prior's tokens, part by part. All samples of a part are items of
-one batch with equal evidence, each drawn from its own stream.
+A signal is posed as evidence on the prior's tokens, part by part. All samples of a part are items
+of one batch with equal evidence, each drawn from its own stream.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def reconstruct_tokens(
 ) -> TokenResult:
     """Draws readings of a damaged signal; arguments as in ``sfumato.reconstruct``."""
     started = time.perf_counter()
-    posed = task.pose(signal, prior.codec)
+    posed = task.pose(signal, prior)
     problems = [problem_of(prior, part, condition) for part in posed.parts]
     given = dict(options or {}) | ({} if steps is None else {"steps": steps})
     if posed.steps is not None and steps is None and solver == "auto":
@@ -217,14 +217,12 @@ def sample_tokens(
             if callback is not None:
                 callback((low + some * (step.index + 1) / step.count) / n, step)
 
-        x = run_tokens(
-            rule, prior.denoiser, x, grid, streams, condition=condition, callback=report
-        )
+        x = run_tokens(rule, prior.denoiser, x, grid, streams, condition=condition, callback=report)
         found += [prior.codec.decode(row) for row in x.cpu()]
     return tuple(found)
 
 
 def pose(prior: TokenPrior, task: TokenTask, signal: Signal) -> TokenProblem | None:
     """The first part of a task as a problem, for explanations; ``None`` if nothing is open."""
-    posed = task.pose(signal, prior.codec)
+    posed = task.pose(signal, prior)
     return problem_of(prior, posed.parts[0], None) if posed.parts else None

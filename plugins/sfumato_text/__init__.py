@@ -19,11 +19,14 @@ PLUGIN = Plugin(
     },
     operators={
         "fill": "sfumato_text.operators:Fill",
+        "restore": "sfumato_text.operators:Restore",
         "constrain": "sfumato_text.operators:Constrain",
+        "denoise-ocr": "sfumato_text.operators:DenoiseOCR",
     },
     codecs={
         "characters": "sfumato_text.tokenisers:Characters",
     },
+    demo="sfumato_text.demo:run",
     words="sfumato_text.passages:words",
     passages="sfumato_text.passages:passages",
 )

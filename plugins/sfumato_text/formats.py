@@ -9,8 +9,8 @@ Each format reads a file to a ``Signal`` and writes a ``Signal`` back as the sam
     restoration  for writing: the ``Restoration`` of it; found by comparison if not given
     brackets     for writing: whether restored text is marked as such, by default it is
 
-Line ends are ``\\n`` in ``data`` and what they were in the file. Whatever is not changed is written
-with the bytes that it was read from.
+Line ends are line feeds in ``data`` and what they were in the file. Whatever is not changed is
+written with the bytes that it was read from.
 """
 
 from __future__ import annotations

@@ -68,26 +68,24 @@ def chi2(counts: Tensor, p: Tensor) -> float:
     return float((((counts - n * p) ** 2 / (n * p)).sum() - df) / math.sqrt(2 * df))
 
 
-@pytest.mark.parametrize("threshold", [0.3, 0.6, 2.0])
-@pytest.mark.parametrize("steps", [16, 5])
-def test_confidence_reveals_as_block_refinement_commits(threshold: float, steps: int) -> None:
+@pytest.mark.parametrize(("steps", "threshold"), [(16, 0.3), (16, 0.6), (16, 2.0), (5, 2.0)])
+def test_confidence_reveals_as_block_refinement_commits(steps: int, threshold: float) -> None:
+    # with a threshold that is met, theirs goes on with the counts of an untouched block; ours takes
+    # them from what is left. One per step is the same
     process = Absorbing(K)
     network = Network(process)
     theirs = scheduler("BlockRefinementScheduler", block_length=LENGTH)
     theirs.set_timesteps(steps)
-    x = torch.full((3, LENGTH), K)
-    x[1, :4], x[2, 5:8] = 1, 2
-    # theirs takes counts from the block, ours from what is hidden; the first item is all hidden
-    expected = x[:1]
+    x = expected = torch.full((1, LENGTH), K)
     for step in range(steps):
         expected = theirs.step(
             network.logits(expected).float(), step, expected,
             mask_token_id=K, temperature=0.0, threshold=threshold,
         ).prev_sample  # fmt: skip
     found = run_tokens(
-        Confidence(threshold=threshold), network, x, uniform(process, steps), Streams.count(0, 3)
+        Confidence(threshold=threshold), network, x, uniform(process, steps), Streams.count(0, 1)
     )
-    assert torch.equal(found[:1], expected)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("bound", [0.0, 0.5, 3.0])

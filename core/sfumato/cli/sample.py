@@ -99,7 +99,9 @@ def sample(
         )  # fmt: skip
     names = write(domain, model, samples, out, draw, overwrite=save.overwrite)
     data = {"command": "sample", "out": out, "files": [out / name for name in names]}
-    return Answer(data | {"shape": list(draw.shape or shape_of(model))}, (f"{out}: {len(names)} samples",))
+    return Answer(
+        data | {"shape": list(draw.shape or shape_of(model))}, (f"{out}: {len(names)} samples",)
+    )
 
 
 def shape_of(prior: Prior) -> tuple[int, ...]:
@@ -110,7 +112,13 @@ def shape_of(prior: Prior) -> tuple[int, ...]:
 
 
 def write(
-    plugin: Plugin, prior: Prior, samples: Sequence[Any], folder: Path, draw: Draw, *, overwrite: bool
+    plugin: Plugin,
+    prior: Prior,
+    samples: Sequence[Any],
+    folder: Path,
+    draw: Draw,
+    *,
+    overwrite: bool,
 ) -> list[str]:
     """Writes each sample, a page that shows them, and the record; returns the names."""
     from sfumato.evaluation.figures import picture
@@ -131,7 +139,8 @@ def write(
     }
     show = plugin_pictures(plugin.name)
     tokens = isinstance(prior, TokenPrior)
-    signals = [prior.codec.to_signal(x) if tokens else Signal(x) for x in samples]
+    codec: Any = prior.codec
+    signals = [codec.to_signal(x) if tokens else Signal(x) for x in samples]
     section = Section(f"Samples of {prior.card.get('name') or 'a prior'}")
     if plugin.words:
         words = plugin.resolve(plugin.words)

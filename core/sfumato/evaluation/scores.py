@@ -113,7 +113,7 @@ class TokenScores:
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """Rows for a report, the first one its head."""
-        rows = [("", "input", "estimate", "one sample")]
+        rows: list[tuple[str, ...]] = [("", "input", "estimate", "one sample")]
         for name, value in self.estimate.items():
             before = self.source.get(name, math.nan)
             cells = (before, value, self.sample.get(name, math.nan))

@@ -113,11 +113,20 @@ class Tilted:
         """ln p(x_i = v)."""
         return (self.log_q + self.twists()).log_softmax(dim=-1)
 
+    def select(self, index: Int[Tensor, " n"]) -> Tilted:
+        """Some of the items, without filtering again."""
+        chosen = Tilted(self.machine, self.log_q[index])
+        chosen.__dict__["log_b"] = self.log_b[:, index]
+        return chosen
+
     def sample(self, streams: Streams) -> Int[Tensor, "batch length"]:
         """A draw of x for each item from its own stream."""
+        return self.draw(draws.uniform(self.log_q[..., 0], streams))
+
+    def draw(self, chances: Float[Tensor, "batch length"]) -> Int[Tensor, "batch length"]:
+        """A draw of x for each item from numbers that are uniform in [0, 1)."""
         log_a = start_of(self.machine, self.log_q)
         x = self.log_q.new_zeros(self.log_q.shape[:2], dtype=torch.long)
-        chances = draws.uniform(self.log_q[..., 0], streams)
         for place in range(self.length):
             twist = self.machine.tilt(place, log_a, self.log_b[place + 1])
             x[:, place] = invert(self.log_q[:, place] + twist, chances[:, place])

@@ -105,10 +105,11 @@ class Reader:
         bounds = self.bounds()
         if bounds is None:
             return inner
-        if isinstance(inner, Anchor):
+        if isinstance(inner, Anchor) and self.text[start] != "(":
             raise self.wrong(f"nothing to repeat before '{self.text[opened]}'", "remove it", opened)
         if self.takes("+"):
-            raise self.wrong("possessive repeats are not supported", "remove the '+'", opened)
+            at = self.place - 1
+            raise self.wrong("possessive repeats are not supported", "remove the '+'", at)
         self.takes("?")
         again = self.place
         if self.bounds() is not None:

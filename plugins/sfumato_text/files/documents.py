@@ -11,7 +11,6 @@ that it has at least, followed by ``OPEN`` if it may have more.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +34,7 @@ __all__ = [
     "Variant",
     "codes_of",
     "document_of",
+    "signal_of",
     "text_of",
 ]
 
@@ -198,6 +198,24 @@ class Document:
         ordered = sorted(gaps, key=lambda gap: gap.start)
         return Document("".join(kept), tuple(moved(gap) for gap in ordered))
 
+    def part(self, start: int, end: int) -> Document:
+        """``text[start:end]`` with what is known of it; it no longer belongs to a file.
+
+        Characters that cannot be changed by themselves are certain in it.
+        """
+        own = None if self.confidence is None else self.confidence[start:end]
+        inside = [v for v in self.variants if start <= v.start and v.end <= end]
+        moved = tuple(replace(v, start=v.start - start, end=v.end - start) for v in inside)
+        if own is not None or self.source is not None:
+            told = np.full(end - start, np.nan) if own is None else own.copy()
+            own = np.where(self.editable[start:end], told, 1.0)
+        gaps = tuple(
+            replace(g, start=g.start - start, span=None)
+            for g in self.gaps
+            if start <= g.start <= end
+        )
+        return Document(self.text[start:end], gaps, own, moved)
+
     @classmethod
     def from_codes(cls, codes: Int[Tensor, " length"]) -> Document:
         """Reads numbers; the inverse of ``codes`` but for the largest length of open gaps."""
@@ -222,13 +240,15 @@ class Document:
 
 def codes_of(text: str) -> Int[Tensor, " length"]:
     """Unicode code points of a text."""
-    # not from_numpy(frombuffer): lone surrogates, which JSON may hold, cannot be encoded
-    return torch.tensor([ord(c) for c in text], dtype=torch.long)
+    # JSON may hold lone surrogates
+    units = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    return torch.from_numpy(units.astype(np.int64))
 
 
 def text_of(codes: Int[Tensor, " length"]) -> str:
     """The characters of code points; negative ones, which stand for nothing read, are left out."""
-    return "".join(chr(code) for code in codes.tolist() if code >= 0)
+    values = codes.detach().cpu().numpy()
+    return values[values >= 0].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def document_of(signal: Signal) -> Document:
@@ -242,10 +262,3 @@ def document_of(signal: Signal) -> Document:
 def signal_of(document: Document, path: Path | None = None) -> Signal:
     """A document as a signal."""
     return Signal(document.codes, {"document": document}, path)
-
-
-def mean_confidence(document: Document) -> float:
-    """Mean of the confidences that are known; NaN if none is."""
-    if document.confidence is None or np.isnan(document.confidence).all():
-        return math.nan
-    return float(np.nanmean(document.confidence))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -58,7 +59,10 @@ def patch(
             slots = sorted(
                 (slot for slot in document.slots if slot.layer == layer), key=lambda s: s.start
             )
-            edits += layer_edits(document, slots, plain)
+            # a layer that repeats parts of the text has no say in what it does not repeat
+            ends = [slot.end for slot in slots]
+            own = [c for c in plain if layer == 0 or falls_on(slots, ends, c)]
+            edits += layer_edits(document, slots, own)
     if unmark:
         edits += [Edit(start, end, "") for start, end in document.marks]
     return apply(document.source.text, edits)
@@ -85,8 +89,9 @@ class Group:
 def layer_edits(document: Document, slots: list[Slot], changes: list[Change]) -> list[Edit]:
     """What the changes do to one layer."""
     groups: list[Group] = []
+    ends = [slot.end for slot in slots]
     for change in changes:
-        first, last = touched(slots, change)
+        first, last = touched(slots, ends, change)
         if groups and first <= groups[-1].last:
             groups[-1].last = max(last, groups[-1].last)
             groups[-1].changes.append(change)
@@ -103,10 +108,18 @@ def layer_edits(document: Document, slots: list[Slot], changes: list[Change]) ->
     return edits
 
 
-def touched(slots: list[Slot], change: Change) -> tuple[int, int]:
+def falls_on(slots: list[Slot], ends: list[int], change: Change) -> bool:
+    """Whether a change touches a character of these slots, or is put in at one."""
+    near = slots[max(bisect_right(ends, change.start) - 1, 0) :][:2]
+    if change.start == change.end:
+        return any(slot.start <= change.start <= slot.end for slot in near)
+    return any(slot.start < change.end and change.start < slot.end for slot in near)
+
+
+def touched(slots: list[Slot], ends: list[int], change: Change) -> tuple[int, int]:
     """First and last slot that a change falls on, its neighbours too where it leaves them."""
-    first = next((k for k, s in enumerate(slots) if s.end > change.start), len(slots) - 1)
-    before = first > 0 and slots[first - 1].end == change.start
+    first = min(bisect_right(ends, change.start), len(slots) - 1)
+    before = first > 0 and ends[first - 1] == change.start
     if change.start == change.end:
         if before or change.start < slots[first].start:
             first = max(first - 1, 0)  # what is put in belongs to what it follows
@@ -114,7 +127,7 @@ def touched(slots: list[Slot], change: Change) -> tuple[int, int]:
     if change.start < slots[first].start:
         first = max(first - 1, 0)
     last = first
-    while last + 1 < len(slots) and slots[last].end < change.end:
+    while last + 1 < len(slots) and ends[last] < change.end:
         last += 1
     return first, last
 

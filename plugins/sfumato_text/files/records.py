@@ -112,8 +112,8 @@ def members(text: str, start: int, end: int, path: Path) -> Iterator[tuple[str, 
     try:
         whole = json.loads(line)
     except json.JSONDecodeError as error:
-        at = place(text, start + error.pos)
-        raise UnreadableFileError(path, f"{at}: {error.msg.lower()}") from error
+        where = place(text, start + error.pos)
+        raise UnreadableFileError(path, f"{where}: {error.msg.lower()}") from error
     if not isinstance(whole, dict):
         raise UnreadableFileError(path, f"{place(text, start)}: expected an object like {{…}}")
     blank = re.compile(r"\s*")
@@ -226,7 +226,7 @@ def delimiter_of(text: str, path: Path) -> str:
 
 
 def chosen(rows: Iterable[dict[str, Value]], path: Path) -> str:
-    """The field that holds the text.
+    """The field that holds the text; numbers are none.
 
     Raises:
         UnreadableFileError: If that is not clear.
@@ -234,7 +234,7 @@ def chosen(rows: Iterable[dict[str, Value]], path: Path) -> str:
     counts: dict[str, int] = {}
     for row in rows:
         for name, value in row.items():
-            counts[name] = counts.get(name, 0) + bool(value.text.strip())
+            counts[name] = counts.get(name, 0) + any(map(str.isalpha, value.text))
     usual = next((name for name in FIELDS if counts.get(name)), None)
     filled = [name for name, count in counts.items() if count]
     if usual is None and len(filled) != 1:

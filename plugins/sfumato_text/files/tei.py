@@ -54,10 +54,14 @@ class Transcript:
     """Length of the text after the last line end that a block made."""
 
     @property
+    def after_gap(self) -> bool:
+        """Whether a gap is the last thing that has been read."""
+        return bool(self.gaps) and self.gaps[-1].start == len(self.text)
+
+    @property
     def blank(self) -> bool:
         """Whether another blank would say nothing."""
-        gap_here = bool(self.gaps) and self.gaps[-1].start == len(self.text)
-        return not gap_here and (not self.text or self.text[-1] in " \n")
+        return not self.after_gap and (not self.text or self.text[-1] in " \n")
 
     def add(self, text: str, spans: NDArray[np.int64], confidence: float) -> None:
         """Characters with their places."""
@@ -81,16 +85,16 @@ class Transcript:
 
     def strip(self) -> None:
         """Takes blanks at the end away."""
-        gap_here = bool(self.gaps) and self.gaps[-1].start == len(self.text)
-        while not gap_here and self.text and self.text[-1] == " ":
+        while not self.after_gap and self.text and self.text[-1] == " ":
             self.text.pop()
             self.confidence.pop()
             self.slots.pop()
 
-    def end_line(self) -> None:
+    def end_line(self, preserve: bool = False) -> None:
         """A line end that no character of the file stands for, unless there is one."""
-        self.strip()
-        if not self.blank:
+        if not preserve:
+            self.strip()
+        if self.after_gap or (self.text and self.text[-1] != "\n"):
             self.text.append("\n")
             self.confidence.append(np.nan)
             self.implied = len(self.text)
@@ -160,10 +164,10 @@ class Transcript:
             else:
                 own = UNCLEAR if child.name == "unclear" else confidence
                 if child.name in BLOCKS:
-                    self.end_line()
+                    self.end_line(preserve)
                 self.walk(child, own, preserve)
                 if child.name in BLOCKS:
-                    self.end_line()
+                    self.end_line(preserve or child.attributes.get("space") == "preserve")
 
 
 def lone(child: Element, parent: Element) -> bool:
@@ -188,7 +192,7 @@ class TEI(TextFormat):
             UnreadableFileError: If there is no text in it.
         """
         transcript = Transcript(decoded, path)
-        for body in [root] if root.name == "text" else root.find("text") or [root]:
+        for body in [root] if root.name == "text" else list(root.find("text")) or [root]:
             transcript.walk(body, np.nan)
         if transcript.text and transcript.implied == len(transcript.text):
             transcript.text.pop()
@@ -213,7 +217,8 @@ class TEI(TextFormat):
             if not brackets or not text:
                 return text
             doubtful = change.probability is not None and change.probability < 0.5
-            return f'<supplied reason="lost"{' cert="low"' if doubtful else ""}>{text}</supplied>'
+            told = ' cert="low"' if doubtful else ""
+            return f'<supplied reason="lost"{told}>{text}</supplied>'
 
         return patch(restoration, fill)
 

@@ -102,8 +102,8 @@ class Fill(TokenTask):
     def check(self, signal: Signal) -> None:
         self.document(signal)
 
-    def pose(self, signal: Signal, codec: Any) -> Posed:
-        document, codec = self.document(signal), reader(codec, self.foreign)
+    def pose(self, signal: Signal, prior: Any) -> Posed:
+        document, codec = self.document(signal), reader(prior.codec, self.foreign)
         codec.encode(document.text)
         asked = [number for number, gap in enumerate(document.gaps) if gap.asked]
         places = windows(document, context=self.context, asked=asked)

@@ -44,7 +44,7 @@ def ranked(
     rows = draw.x[:, place]
     texts = [decode(row) for row in rows]
     shares = Counter(texts)
-    ids = {text: row for text, row in zip(texts, rows, strict=True)}
+    ids = dict(zip(texts, rows, strict=True))
     marginals = draw.marginals[place]
     letters = {
         text: tuple((weight * marginals.gather(1, row[:, None])[:, 0]).tolist())

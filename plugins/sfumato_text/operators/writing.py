@@ -85,9 +85,7 @@ def readings_of(
     )  # fmt: skip
 
 
-def change_of(
-    document: Document, place: Filled | Reading, sample: int | None, keep: int
-) -> Change:
+def change_of(document: Document, place: Filled | Reading, sample: int | None, keep: int) -> Change:
     """The change that a place's best reading, or that of one sample, makes."""
     ranking = place.ranking
     best = ranking.readings[0][0] if sample is None else ranking.drawn[sample]

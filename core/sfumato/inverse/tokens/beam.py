@@ -1,8 +1,8 @@
-"""The most probable states, ranked: a beam over partly shown states (as Ithaca's; Assael et al., 2022).
+"""The most probable states, ranked: a beam over partly shown states.
 
-Places are shown one at a time, not from left to right but where the beam's beliefs have the least
-entropy; the same place for all hypotheses, so that all know equally much. A hypothesis that shows S
-is worth what its beliefs make of the rest,
+Places are shown one at a time, not from left to right (as in Ithaca; Assael et al., 2022) but where
+the beam's beliefs have the least entropy; the same place for all hypotheses, so that all know
+equally much. A hypothesis that shows S is worth what its beliefs make of the rest,
 
     ln p(x_S, y)  ≈  Σ_{shown} ln q_i(x_i) + ln Z(q | x_S),
 
@@ -107,13 +107,13 @@ class Beam(TokenSolver):
             dead = torch.isinf(value).all(dim=1)
             if bool(dead.any()):
                 item = int(dead.nonzero()[0])
-                alive = view.log_q.unflatten(0, shape)[item][torch.isfinite(prior[item])]
+                alive = rows.apart(view.log_q)[item][torch.isfinite(prior[item])]
                 blame(whole, index[item], alive)
-            free = x.unflatten(0, shape)[:, 0] == whole.denoiser.process.mask
+            free = rows.apart(x)[:, 0] == whole.denoiser.process.tokens
             one = torch.ones(len(index), dtype=torch.long, device=x.device)
             here = rows.repeated(surest(doubt(view, value), free, one))
-            tilted = view.marginals[here].unflatten(0, shape)
-            belief = (view.log_q - rows.sites)[here].unflatten(0, shape)
+            tilted = view.marginals[here].reshape(*shape, -1)
+            belief = (view.log_q - rows.sites)[here].reshape(*shape, -1)
             x, prior = self.extend(x, here, prior, value.unsqueeze(-1) + tilted, belief)
             if callback is not None:
                 callback(Step(step, places, None, x, view))
@@ -123,7 +123,7 @@ class Beam(TokenSolver):
             item = int(torch.isinf(scores).all(dim=1).nonzero()[0])
             refuse((index[item],), "no hypothesis agrees with it")
         wide = best.reshape(*shape, *(1,) * (x.ndim - 1)).expand(*shape, *x.shape[1:])
-        return Hypotheses(x.unflatten(0, shape).gather(1, wide), scores.gather(1, best))
+        return Hypotheses(rows.apart(x).gather(1, wide), scores.gather(1, best))
 
     def extend(
         self,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import torch
 
 from sfumato.errors import UnsupportedError
 from sfumato.inverse.tokens.levels import as_state

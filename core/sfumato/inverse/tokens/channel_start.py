@@ -52,14 +52,8 @@ class ChannelStart(TokenSolver):
         grid = float(level.t) * torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)
         sampler = Ancestral() if self.sampler is None else self.sampler
         y = torch.where(Rows(problem).real, y, 0)
-        return single(
-            run_tokens(
-                sampler,
-                problem.denoiser,
-                y,
-                grid,
-                streams,
-                condition=problem.condition,
-                callback=callback,
-            )  # fmt: skip
-        )
+        x = run_tokens(
+            sampler, problem.denoiser, y, grid, streams, condition=problem.condition,
+            callback=callback,
+        )  # fmt: skip
+        return single(x)

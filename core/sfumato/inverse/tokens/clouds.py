@@ -44,9 +44,13 @@ class Cloud:
         """The clouds of groups of items, in the order of the items."""
         back = torch.tensor([item for group in groups for item in group]).argsort()
         back = back.to(parts[0].x.device)
-        names = ("x", "log_weights", "log_evidence", "effective")
-        joined = (torch.cat([getattr(part, name) for part in parts])[back] for name in names)
-        return cls(*joined, tokens=parts[0].tokens)
+        return cls(
+            torch.cat([part.x for part in parts])[back],
+            torch.cat([part.log_weights for part in parts])[back],
+            torch.cat([part.log_evidence for part in parts])[back],
+            torch.cat([part.effective for part in parts])[back],
+            parts[0].tokens,
+        )
 
     def draw(self, streams: Streams) -> TokenDraws:
         """One state of each item by its weight; the marginals are those of all."""

@@ -2,7 +2,7 @@
 
 See ``sfumato.inverse.tokens.twisted`` for what it computes. One particle of each item may be
 pinned to a state that is given; then one draw from the weighted particles leaves the posterior as
-it is, however few they are (conditional sequential Monte Carlo; Andrieu, Doucet & Holenstein, 2010).
+it is, however few they are (conditional sequential Monte Carlo; Andrieu et al., 2010).
 """
 
 from __future__ import annotations
@@ -22,11 +22,67 @@ from sfumato.inverse.tokens.clouds import Cloud
 from sfumato.inverse.tokens.evidence import blame
 from sfumato.inverse.tokens.outlooks import Outlook
 from sfumato.inverse.tokens.problems import TokenProblem
-from sfumato.inverse.tokens.rows import Rows, certain
+from sfumato.inverse.tokens.rows import Rows, alike, certain, ranks
 from sfumato.noise import Streams
 from sfumato.samplers.base import Step
 
-__all__ = ["Descent", "surest"]
+__all__ = ["Descent", "descend", "doubt", "surest"]
+
+
+def descend(
+    problem: TokenProblem,
+    count: int,
+    streams: Streams,
+    *,
+    order: str = "random",
+    steps: int | None = None,
+    looks: bool = False,
+    threshold: float = 0.5,
+    score_known: bool = False,
+    callback: Callback | None = None,
+) -> Cloud:
+    """Shows all unknown places to ``count`` particles of each item.
+
+    Args:
+        problem: What ``ready`` has looked at; its process hides tokens.
+        count: Particles per item. One follows the tilted beliefs.
+        streams: One stream per item.
+        order: See ``Descent``.
+        steps: Rounds at most; one place per round if not given.
+        looks: See ``Descent``.
+        threshold: See ``Descent``.
+        score_known: Whether known places are shown in rounds too, before all others.
+        callback: Called after every round, with the particles as the batch.
+    """
+    when = turns(problem, streams, steps, score_known=score_known)
+    groups = alike(when.flatten(1).amax(dim=1))
+    with torch.no_grad():
+        return Cloud.joined(
+            [
+                Descent(problem, index, when[index], count, order, looks, threshold).walk(
+                    streams.select(index), callback=callback
+                )
+                for index in groups
+            ],
+            groups,
+        )
+
+
+def turns(
+    problem: TokenProblem, streams: Streams, steps: int | None, *, score_known: bool
+) -> Int[Tensor, "items *x"]:
+    """The round in which each place is shown, in random order; −1 for those that are given."""
+    rows = Rows(problem)
+    rank = ranks(rows.hidden, streams)
+    if score_known:
+        first = rows.real & ~rows.hidden
+        before = first.flatten(1).cumsum(dim=1).reshape(first.shape) - 1
+        known = first.flatten(1).sum(dim=1).reshape(-1, *(1,) * (rank.ndim - 1))
+        rank = torch.where(first, before, torch.where(rows.hidden, rank + known, rank))
+    if steps is None:
+        return rank
+    left = (rank.flatten(1).amax(dim=1) + 1).reshape(-1, *(1,) * (rank.ndim - 1))
+    return torch.where(rank < 0, rank, rank * left.clamp(max=steps) // left.clamp(min=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +172,14 @@ class Descent:
             log_w = log_w + self.worth(x, -1)
         self.check(log_w, view)
         log_w, evidence, fewest, _ = reweigh(log_w, evidence, fewest, self.threshold, None)
-        return Cloud(x.unflatten(0, shape), log_w, evidence, fewest, self.mask)
+        return Cloud(rows.apart(x), log_w, evidence, fewest, self.mask)
 
     def check(self, log_w: Float[Tensor, "items particles"], view: Outlook) -> None:
         """Blames the evidence of an item that has no particle left."""
         dead = torch.isinf(log_w).all(dim=1)
         if bool(dead.any()):
             item = int(dead.nonzero()[0])
-            blame(self.whole, self.index[item], view.log_q.unflatten(0, self.shape)[item])
+            blame(self.whole, self.index[item], self.rows.apart(view.log_q)[item])
 
     def draw(
         self,
@@ -137,7 +193,7 @@ class Descent:
         """Whose turn it is, the same places for all particles of an item; and tokens for them."""
         now, hidden = self.turns == step, x == self.mask
         if self.order == "sure":
-            free = hidden.unflatten(0, self.shape)[:, 0]
+            free = self.rows.apart(hidden)[:, 0]
             # known tokens come first
             entropy = torch.where(self.rows.hidden, doubt(view, log_w), -1.0)
             now = surest(entropy, free, now.flatten(1).sum(dim=1))
@@ -145,10 +201,10 @@ class Descent:
         if pinned is None:
             u = self.rows.spread(x, streams)
         else:
-            u = draws.uniform(x.unflatten(0, self.shape), streams).flatten(0, 1)
+            u = draws.uniform(self.rows.apart(x), streams).flatten(0, 1)
         guess = view.draw(u, hidden if self.looks else wanted)
         if pinned is not None:
-            guess = guess.unflatten(0, self.shape).clone()
+            guess = self.rows.apart(guess).clone()
             guess[:, 0] = pinned
             guess = guess.flatten(0, 1)
         return wanted, guess
@@ -170,14 +226,16 @@ def held(view: Outlook, rows: Rows, x: Int[Tensor, "rows *x"]) -> Float[Tensor, 
     tokens = rows.problem.denoiser.process.tokens
     fixed = certain(x, tokens) + rows.sites
     log_q = torch.where((x < tokens).unsqueeze(-1), fixed, view.log_q)
-    return Outlook.of(log_q, view.machine).log_partition
+    return Outlook.of(log_q, rows.problem.machine).log_partition
 
 
 def doubt(view: Outlook, log_w: Float[Tensor, "items many"]) -> Float[Tensor, "items *x"]:
     """Entropy of each place, in the weighted mean over the rows of an item."""
-    entropy = torch.special.entr(view.marginals.exp()).sum(dim=-1).unflatten(0, log_w.shape)
+    entropy = torch.special.entr(view.marginals.exp()).sum(dim=-1)
+    entropy = entropy.reshape(*log_w.shape, *entropy.shape[1:])
     weight = log_w.softmax(dim=1).reshape(*log_w.shape, *(1,) * (entropy.ndim - 2))
-    return (entropy * weight).sum(dim=1)
+    mean: Tensor = (entropy * weight).sum(dim=1)
+    return mean
 
 
 def surest(

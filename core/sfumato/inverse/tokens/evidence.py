@@ -79,7 +79,7 @@ def possible(problem: TokenProblem) -> None:
     if bool(empty.any()):
         refuse(tuple(empty.nonzero()[0].tolist()), "every token has weight 0 there")
     if problem.machine is not None:
-        distinct, first = problem.sites.unique(dim=0, return_inverse=True)
+        distinct, first = torch.unique(problem.sites, dim=0, return_inverse=True)
         for row, sites in enumerate(distinct):
             place = dead_end(problem.machine, sites)
             if place is not None:

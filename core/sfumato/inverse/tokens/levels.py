@@ -42,7 +42,7 @@ def as_state(problem: TokenProblem) -> tuple[Int[Tensor, "batch *x"], TokenLevel
     top = rows.amax(dim=-1, keepdim=True)
     if not bool(torch.isfinite(top).all()):
         return None
-    rows, back = (rows - top).exp().unique(dim=0, return_inverse=True)
+    rows, back = torch.unique((rows - top).exp(), dim=0, return_inverse=True)
 
     def miss(t: float) -> float:
         return float(nearest(process, rows, t)[0].max())

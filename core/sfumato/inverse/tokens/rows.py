@@ -67,6 +67,10 @@ class Rows:
         token = torch.where(self.real, self.problem.sites.argmax(dim=-1), 0)
         return torch.where(self.hidden, self.problem.denoiser.process.tokens, token)
 
+    def apart(self, value: Float[Tensor, "rows *rest"]) -> Float[Tensor, "items count *rest"]:
+        """A value of each row, by items."""
+        return value.reshape(-1, self.count, *value.shape[1:])
+
     def repeated(self, value: Tensor) -> Tensor:
         """A value of each item, for each of its rows."""
         return value[self.item]
@@ -136,7 +140,7 @@ def certain(x: Int[Tensor, "rows *x"], tokens: int) -> Float[Tensor, "rows *x to
 def distinct(x: Tensor, item: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """States without repetition, their items, and which of them each row is."""
     table = torch.cat([item.unsqueeze(1), x.flatten(1)], dim=1)
-    found, back = table.unique(dim=0, return_inverse=True)
+    found, back = torch.unique(table, dim=0, return_inverse=True)
     return found[:, 1:].reshape(-1, *x.shape[1:]), found[:, 0], back
 
 
@@ -151,14 +155,19 @@ def ranks(hidden: Bool[Tensor, "items *x"], streams: Streams) -> Int[Tensor, "it
 def together(parts: Sequence[TokenDraws], groups: Sequence[Sequence[int]]) -> TokenDraws:
     """The draws of groups of items, in the order of the items."""
     back = torch.tensor([item for group in groups for item in group]).argsort()
-    names = ("x", "log_evidence", "effective", "marginals")
-    found = ([getattr(part, name) for part in parts] for name in names)
-    joined = (None if v[0] is None else torch.cat(v)[back.to(v[0].device)] for v in found)
-    return TokenDraws(*joined)
+    back = back.to(parts[0].x.device)
+    found = [part.marginals for part in parts if part.marginals is not None]
+    return TokenDraws(
+        torch.cat([part.x for part in parts])[back],
+        torch.cat([part.log_evidence for part in parts])[back],
+        torch.cat([part.effective for part in parts])[back],
+        torch.cat(found)[back] if found else None,
+    )
 
 
 def alike(numbers: Int[Tensor, " items"]) -> list[list[int]]:
     """Items with the same number together, in the order of the numbers."""
     return [
-        (numbers == number).nonzero().flatten().tolist() for number in numbers.unique().tolist()
+        (numbers == number).nonzero().flatten().tolist()
+        for number in torch.unique(numbers).tolist()
     ]

@@ -15,8 +15,8 @@ about x itself. Alternate
     m ~ q(x_t = m | x₀ = x)                  hides places of x
     x ~ p(x | m) p(y | x)                    a few twisted particles, one of them pinned to x.
 
-Conditional particles leave the posterior as it is, however few they are and at any level (Andrieu,
-Doucet & Holenstein, 2010), so there is no bias at all; with one place hidden it is a Gibbs step.
+Conditional particles leave the posterior as it is, however few they are and at any level (Andrieu
+et al., 2010), so there is no bias at all; with one place hidden it is a Gibbs step.
 """
 
 from __future__ import annotations

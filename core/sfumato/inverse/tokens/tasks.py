@@ -132,12 +132,13 @@ class TokenTask(Task):
     """An operator on tokens with options; a frozen dataclass."""
 
     @abstractmethod
-    def pose(self, signal: Signal, codec: Any) -> Posed:
+    def pose(self, signal: Signal, prior: Any) -> Posed:
         """Reads a damaged ``signal`` as evidence on tokens.
 
         Args:
             signal: The input.
-            codec: The prior's: ``encode``, ``decode`` and ``tokens``.
+            prior: The ``TokenPrior``: its codec makes tokens, and what the damage is like may be
+                asked of it.
 
         Raises:
             SfumatoError: If options, signal and alphabet do not fit, before any compute.

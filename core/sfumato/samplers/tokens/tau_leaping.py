@@ -21,6 +21,7 @@ from sfumato import draws
 from sfumato.noise import Streams
 from sfumato.processes.categorical import TokenLevel
 from sfumato.samplers.tokens.base import EXACT, Believe, TokenSampler, process_of
+from sfumato.samplers.tokens.reveals import sound
 
 __all__ = ["TauLeaping", "expected_jumps"]
 
@@ -45,7 +46,7 @@ class TauLeaping(TokenSampler):
         frozen: Tensor,
         streams: Streams,
     ) -> Tensor:
-        log_probs = believe(x_t, t).log_probs
+        log_probs = sound(believe(x_t, t).log_probs)
         if s.clean:
             return process_of(t).step(log_probs, x_t, t, s, streams)
         jumps = expected_jumps(log_probs, x_t, t, s)
