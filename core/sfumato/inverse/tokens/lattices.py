@@ -18,7 +18,6 @@ of every window.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +30,7 @@ from sfumato.errors import ImpossibleError
 from sfumato.factors.base import Machine
 from sfumato.inverse.tokens.nodes import Layer, Nodes, Step, expand, shares
 
-__all__ = ["Rows", "Smoothed", "smooth"]
+__all__ = ["Limits", "Rows", "Smoothed", "smooth"]
 
 REACH = 48  # places beyond a window that looking ahead takes into account
 
@@ -44,11 +43,17 @@ class Rows:
         sites: ln ℓ_i(v), ``[items, length, tokens]``; what is beyond a row's own length is ignored.
         lengths: Length of each row.
         machine: φ, the same for all rows; rows must then be equally long.
+        names: What errors call the rows; 0, 1, … if not given.
     """
 
     sites: Float[ndarray, "items length tokens"]
     lengths: Int[ndarray, " items"]
     machine: Machine | None = None
+    names: Int[ndarray, " items"] | None = None
+
+    def name(self, row: int) -> int:
+        """What errors call a row."""
+        return row if self.names is None else int(self.names[row])
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,28 +75,44 @@ class Smoothed:
     lost: Float[ndarray, " items"]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much a lattice may hold.
+
+    Args:
+        beam: Nodes per item and place; twice as many where the coarse ones are counted.
+        floor: Continuations that promise less than this share of the best are left out.
+        window: Places whose layers are held in memory.
+    """
+
+    beam: int = 200
+    floor: float = 1e-7
+    window: int = 1024
+
+
 def smooth(
-    chain: Sequential, rows: Rows, *, beam: int = 200, floor: float = 1e-7, window: int = 1024,
-    owner: Int[ndarray, " samples"] | None = None, uniforms: Float[ndarray, "samples _"] | None = None,
-    progress: Callable[[int, int], object] | None = None,
-) -> Smoothed:  # fmt: skip
+    chain: Sequential,
+    rows: Rows,
+    limits: Limits,
+    *,
+    owner: Int[ndarray, " samples"] | None = None,
+    uniforms: Float[ndarray, "samples _"] | None = None,
+) -> Smoothed:
     """Marginals, evidence and samples.
 
     Args:
         chain: The prior.
         rows: What is known.
-        beam: Nodes per item and place; twice as many where the coarse ones are counted.
-        floor: Continuations that promise less than this share of the best are left out.
-        window: Places whose layers are held in memory.
+        limits: What is held.
         owner: Row of each sample; none if not given.
-        uniforms: Numbers in [0, 1), one per sample and place and one more, ``[samples, length + 1]``.
-        progress: Told the number of places done and of all.
+        uniforms: Numbers in [0, 1), one for each place of a sample and one for its end, which comes
+            last, ``[samples, length + 1]``.
 
     Raises:
         ImpossibleError: If nothing agrees with a row; names the item and the place.
-    """  # noqa: E501
-    search = Search(chain, rows, beam, floor, window)
-    checkpoints, log_evidence, lost = search.filter(progress)
+    """
+    search = Search(chain, rows, limits)
+    checkpoints, log_evidence, lost = search.filter()
     owner = np.zeros(0, np.int64) if owner is None else owner
     uniforms = np.zeros((len(owner), rows.sites.shape[1] + 1)) if uniforms is None else uniforms
     back = Backward(search, owner, uniforms)
@@ -106,12 +127,9 @@ def smooth(
 class Search:
     """Filters forwards, window by window."""
 
-    def __init__(
-        self, chain: Sequential, rows: Rows, beam: int, floor: float, window: int
-    ) -> None:
-        self.chain, self.rows, self.beam, self.floor = chain, rows, beam, floor
+    def __init__(self, chain: Sequential, rows: Rows, limits: Limits) -> None:
+        self.chain, self.rows, self.limits = chain, rows, limits
         self.length = int(rows.lengths.max(initial=0))
-        self.size = window
         self.kept: list[Layer] = []
         self.kept_from = -1
         machine = rows.machine
@@ -138,27 +156,23 @@ class Search:
             item, state, self.chain.coarsen(state), np.tile(machine, n * len(states)), mass, mass
         )
 
-    def filter(
-        self, progress: Callable[[int, int], object] | None
-    ) -> tuple[list[tuple[int, Nodes]], ndarray, ndarray]:
+    def filter(self) -> tuple[list[tuple[int, Nodes]], ndarray, ndarray]:
         """Nodes at the start of every window, ln p(y), and what was left out."""
         nodes = self.start()
         log_evidence, lost = self.begun.copy(), np.zeros(len(self.rows.lengths))
         checkpoints = []
-        for start in range(0, max(self.length, 1), self.size):
+        for start in range(0, max(self.length, 1), self.limits.window):
             checkpoints.append((start, nodes))
             layers, gained, gone = self.window_of(nodes, start)
             log_evidence, lost = log_evidence + gained, lost + gone
             self.kept, self.kept_from = layers, start
             if layers:
                 nodes = layers[-1].nodes
-            if progress is not None:
-                progress(min(start + self.size, self.length), self.length)
         return checkpoints, log_evidence, lost
 
     def window_of(self, nodes: Nodes, start: int) -> tuple[list[Layer], ndarray, ndarray]:
         """The layers of one window, what they add to ln p(y), and the share left out."""
-        stop = min(start + self.size, self.length)
+        stop = min(start + self.limits.window, self.length)
         like, scale = self.likelihoods(start, min(stop + REACH, self.length))
         ahead = self.lookahead(like, start)
         layers: list[Layer] = []
@@ -170,7 +184,13 @@ class Search:
             going = self.rows.lengths > place
             live = np.flatnonzero(going[nodes.item])
             layer, total, gone = expand(
-                self.chain, self.rows.machine, nodes, live, step, self.beam, self.floor
+                self.chain,
+                self.rows.machine,
+                nodes,
+                live,
+                step,
+                beam=self.limits.beam,
+                floor=self.limits.floor,
             )
             self.check(going, total, place)
             with np.errstate(divide="ignore"):
@@ -188,7 +208,7 @@ class Search:
         """Refuses evidence that no history agrees with."""
         if (stuck := np.flatnonzero(going & ~(total > 0))).size:
             raise ImpossibleError(
-                "evidence", f"at place {place} of item {stuck[0]}",
+                "evidence", f"at place {place} of item {self.rows.name(stuck[0])}",
                 "check its likelihoods and patterns, or widen the beam",
             )  # fmt: skip
 
@@ -201,7 +221,7 @@ class Search:
         if bad.any():
             item, place = np.argwhere(bad)[0]
             raise ImpossibleError(
-                "evidence", f"at place {place + start} of item {item}",
+                "evidence", f"at place {place + start} of item {self.rows.name(item)}",
                 "give at least one token a likelihood above 0",
             )  # fmt: skip
         top = np.where(beyond, 0.0, top)

@@ -90,9 +90,15 @@ def shares(mass: ndarray, item: ndarray, items: int) -> tuple[ndarray, ndarray]:
 
 
 def expand(
-    chain: Sequential, machine: Machine | None, nodes: Nodes, live: ndarray, step: Step,
-    beam: int, floor: float,
-) -> tuple[Layer, ndarray, ndarray]:  # fmt: skip
+    chain: Sequential,
+    machine: Machine | None,
+    nodes: Nodes,
+    live: Int[ndarray, " n"],
+    step: Step,
+    *,
+    beam: int,
+    floor: float,
+) -> tuple[Layer, ndarray, ndarray]:
     """Appends a token to every history of the nodes ``live``.
 
     Returns:
