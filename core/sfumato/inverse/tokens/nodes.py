@@ -110,6 +110,9 @@ def expand(
     item = nodes.item[node]
     coarse = chain.coarse.follow[nodes.coarse[node], token]
     promise = weight * promise_of(step, item, coarse, after)
+    top = highest(promise, item, items)
+    # where all promises are empty the coarse chain is wrong, or the row impossible: go and see
+    promise = np.where(top[item] > 0, promise, weight)
     promised = np.bincount(item, promise, items)
     keep = np.flatnonzero(promise > floor * highest(promise, item, items)[item])
     if len(keep) > 8 * beam:
@@ -144,7 +147,7 @@ def expand(
 
 def promise_of(step: Step, item: ndarray, coarse: ndarray, machine: ndarray) -> ndarray:
     """What the rest of y is expected to make of a history's weight."""
-    ahead = step.ahead[item, coarse]
+    ahead: ndarray = step.ahead[item, coarse]
     return ahead if step.potential is None else ahead * step.potential[machine]
 
 
