@@ -25,6 +25,7 @@ from sfumato.errors import (
 from sfumato.evaluation.token_truth import KnownTokens, Patch, Row
 from sfumato.factors import weigh
 from sfumato.inverse.tokens.beam import Beam
+from sfumato.inverse.tokens.channel_start import ChannelStart
 from sfumato.inverse.tokens.clamp import Clamp
 from sfumato.inverse.tokens.gibbs import Gibbs
 from sfumato.inverse.tokens.importance import Importance
@@ -106,10 +107,10 @@ def test_twisted_particles_find_marginals_and_evidence(known: KnownTokens) -> No
 @pytest.mark.parametrize("kind", ["replaced", "edited"])
 def test_tilted_beliefs_are_biased_and_twisted_particles_are_not(kind: str) -> None:
     known = Row(kind, length=6)
-    tilted = known.score(Tilted()(absorbing(known, 1000), Streams.count(0, 1000))).tv
-    assert tilted - chance(known, 1000) > 0.08
-    few = known.score(TwistedSMC(particles=16)(absorbing(known, 250), Streams.count(0, 250))).tv
-    assert few < 0.01
+    tilted = known.score(Tilted()(absorbing(known, 500), Streams.count(0, 500))).tv
+    assert tilted - chance(known, 500) > 0.07
+    few = known.score(TwistedSMC(particles=16)(absorbing(known, 150), Streams.count(0, 150))).tv
+    assert few < 0.015
 
 
 def test_tilted_beliefs_are_exact_where_places_are_known_or_free() -> None:
@@ -121,18 +122,18 @@ def test_tilted_beliefs_are_exact_where_places_are_known_or_free() -> None:
 @pytest.mark.parametrize("sampler", [None, FirstHitting()], ids=["default", "first-hitting"])
 def test_clamped_gaps_have_the_posterior_law(sampler: FirstHitting | None) -> None:
     known = Row("gaps", length=5, tokens=3, seed=1)
-    problem = absorbing(known, 3000)
-    x = Clamp(sampler, steps=1)(problem, Streams.count(0, 3000)).x
+    problem = absorbing(known, 1500)
+    x = Clamp(sampler, steps=1)(problem, Streams.count(0, 1500)).x
     sure = problem.known[0]
-    assert torch.equal(x[:, sure], known.truth[sure].expand(3000, -1))
+    assert torch.equal(x[:, sure], known.truth[sure].expand(1500, -1))
     assert 1 < int((~sure).sum()) < 5
     assert chi_square(known, x) > 1e-3
 
 
 def test_a_pattern_is_always_met_and_its_members_have_the_right_chances() -> None:
     known = Row("pattern", length=5, tokens=3)
-    problem = absorbing(known, 800)
-    x = TwistedSMC(particles=32)(problem, Streams.count(3, 800)).x
+    problem = absorbing(known, 500)
+    x = TwistedSMC(particles=24)(problem, Streams.count(3, 500)).x
     assert problem.machine is not None
     assert bool((weigh(problem.machine, x) == 0).all())
     assert chi_square(known, x) > 1e-3
@@ -162,17 +163,18 @@ def test_the_probability_of_known_tokens_is_scored_on_request() -> None:
 @pytest.mark.parametrize("kind", ["replaced", "edited"])
 def test_gibbs_sweeps_reach_the_posterior(kind: str) -> None:
     known = Row(kind, length=5)
-    found = Gibbs(sweeps=40)(absorbing(known, 100), Streams.count(0, 100))
-    # 100 chains of 32 sweeps; neighbouring sweeps are alike, so count every third
-    assert known.score(found).tv < chance(known, 1000)
+    found = Gibbs(sweeps=30)(absorbing(known, 40), Streams.count(0, 40))
+    # 40 chains of 24 sweeps; neighbouring sweeps are alike, so count every third
+    assert known.score(found).tv < chance(known, 320)
 
 
-@pytest.mark.parametrize("kind", ["replaced", "edited"])
-def test_split_gibbs_is_exact_where_tokens_are_hidden_whatever_the_share(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "block"), [("replaced", 4), ("edited", 2)])
+def test_split_gibbs_is_exact_where_tokens_are_hidden(kind: str, block: int) -> None:
     known = Row(kind, length=5)
-    solver = SplitGibbs(rounds=20, high=0.6, low=0.6, particles=2)
-    found = solver(absorbing(known, 400), Streams.count(0, 400))
-    assert known.score(found).tv < chance(known, 1000)
+    solver = SplitGibbs(rounds=20, block=block, particles=3)
+    found = solver(absorbing(known, 150), Streams.count(0, 150))
+    # 150 chains of 10 rounds; neighbouring rounds are alike, so count every fifth
+    assert known.score(found).tv < chance(known, 300)
 
 
 def test_importance_weights_find_marginals_and_evidence() -> None:
@@ -193,15 +195,14 @@ def test_the_best_of_many_samples_has_the_largest_weight() -> None:
 
 @pytest.mark.parametrize(
     ("solver", "bias"),
-    [(Gibbs(sweeps=30), 0.01), (SplitGibbs(rounds=40, low=0.03), 0.015), (TABLE, 0.0)],
+    [(Gibbs(sweeps=30), 0.01), (SplitGibbs(rounds=30, low=0.03), 0.015), (ChannelStart(), 0.0)],
     ids=["gibbs", "split-gibbs", "channel-start"],
 )
-def test_processes_that_replace_tokens_have_solvers_too(solver: object, bias: float) -> None:
+def test_processes_that_replace_tokens_have_solvers_too(solver: TokenSolver, bias: float) -> None:
     known = Row("replaced", length=5)
-    made = solver if isinstance(solver, TokenSolver) else make("channel-start")
-    n = 1500 if made != solver else 150
-    found = made(known.problem(Uniform(4), n), Streams.count(0, n))
-    assert known.score(found).tv < chance(known, 1500) + bias
+    n = 1000 if isinstance(solver, ChannelStart) else 100
+    found = solver(known.problem(Uniform(4), n), Streams.count(0, n))
+    assert known.score(found).tv < chance(known, 800) + bias
 
 
 def test_importance_takes_processes_that_replace_tokens() -> None:
@@ -214,15 +215,18 @@ def test_importance_takes_processes_that_replace_tokens() -> None:
 @pytest.mark.parametrize("name", ["gibbs", "split-gibbs", "importance"])
 def test_grids_are_as_good_as_rows(name: str) -> None:
     known = Patch()
-    options = {"importance": {"particles": 1000}}.get(name, {})
-    found = make(name, **options)(absorbing(known, 60), Streams.count(0, 60))
-    assert known.score(found).tv < chance(known, 600)
+    options = {
+        "importance": {"particles": 500}, "gibbs": {"sweeps": 20}, "split-gibbs": {"rounds": 30}
+    }  # fmt: skip
+    found = make(name, **options[name])(absorbing(known, 24), Streams.count(0, 24))
+    # as good as every tenth of the states that were seen
+    assert known.score(found).tv < chance(known, 200)
 
 
 def ones(x: Tensor) -> Tensor:
-    """An expert that counts letters 1, and forbids an even number of them at all."""
+    """An expert that likes letters 1, and wants at least one."""
     count = (x == 1).flatten(1).sum(dim=1)
-    return torch.where(count % 2 == 1, 0.7 * count.double(), -torch.inf)
+    return torch.where(count > 0, 1.2 * count.double(), -torch.inf)
 
 
 @pytest.mark.parametrize(
@@ -230,8 +234,8 @@ def ones(x: Tensor) -> Tensor:
     [
         TwistedSMC(particles=256),
         TwistedSMC(particles=256, expert="twist"),
-        SplitGibbs(rounds=100, high=0.9, low=0.5, particles=8),
-        Importance(particles=4000),
+        SplitGibbs(rounds=60, particles=8),
+        Importance(particles=2000),
     ],
     ids=["weight", "twist", "split-gibbs", "importance"],
 )

@@ -97,7 +97,7 @@ class KnownTokens(ABC):
     def log_joint(self) -> Float[Tensor, " states"]:
         """ln p(x, y) of all states."""
         problem = self.problem(Absorbing(self.tokens), 1)
-        parts = self.states.split(4096)
+        parts = torch.split(self.states, 4096)
         seen = [problem.select([0] * len(part)).log_evidence_of(part) for part in parts]
         return self.log_prior(self.states) + torch.cat(seen)
 
@@ -213,7 +213,7 @@ class Row(KnownTokens):
         return SITES[self.kind](self, made) if self.kind in SITES else blank
 
     @functools.cached_property
-    def machine(self) -> Machine | None:  # type: ignore[override]
+    def machine(self) -> Machine | None:
         return MACHINES[self.kind](self) if self.kind in MACHINES else None
 
 
