@@ -9,8 +9,9 @@ A candidate is drawn for every hidden place, and only those that the denoiser is
 
 as many as the grid reveals in this step, and besides all whose confidence is above a threshold
 (Fast-dLLM; Wu et al., 2025). It needs few steps and finds likely states, but is no draw from the
-model's law: a candidate that is kept for being likely makes rare tokens rarer. The random order is
-the exception. One place at a time in random order is the chain rule, and exact.
+model's law: a candidate that is kept for being likely makes rare tokens rarer. The other orders do
+not look at the candidates. At temperature 1 and one place at a time they are the chain rule, and
+exact.
 """
 
 from __future__ import annotations
