@@ -2,11 +2,19 @@
 
 from sfumato.denoisers.adapters import Padded, Tiled
 from sfumato.denoisers.base import Condition, Denoiser, Estimate, Rescaled, tweedie
+from sfumato.denoisers.categorical import (
+    Beliefs,
+    Informed,
+    TokenDenoiser,
+    valid_places,
+    visible,
+)
 from sfumato.denoisers.chain import ChainPrior
 from sfumato.denoisers.empirical import DataSetPrior
 from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.denoisers.exact import Exact, GaussianPrior, MixturePrior
 from sfumato.denoisers.guided import ClassifierFree
+from sfumato.denoisers.markov import MarkovChain
 from sfumato.denoisers.parametrisations import (
     PARAMETRISATIONS,
     Coefficients,
@@ -15,9 +23,11 @@ from sfumato.denoisers.parametrisations import (
     coefficients,
 )
 from sfumato.denoisers.spread import WithVariance
+from sfumato.denoisers.tables import JointTable
 
 __all__ = [
     "PARAMETRISATIONS",
+    "Beliefs",
     "ChainPrior",
     "ClassifierFree",
     "Coefficients",
@@ -28,13 +38,19 @@ __all__ = [
     "Estimate",
     "Exact",
     "GaussianPrior",
+    "Informed",
+    "JointTable",
+    "MarkovChain",
     "MixturePrior",
     "Network",
     "Padded",
     "Preconditioned",
     "Rescaled",
     "Tiled",
+    "TokenDenoiser",
     "WithVariance",
     "coefficients",
     "tweedie",
+    "valid_places",
+    "visible",
 ]

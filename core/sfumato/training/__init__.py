@@ -15,8 +15,19 @@ if TYPE_CHECKING:
     from sfumato.training.feeds import Data
     from sfumato.training.loops import Step, loop
     from sfumato.training.losses import denoising_loss
+    from sfumato.training.token_losses import token_loss
 
-__all__ = ["EMA", "Data", "LoRA", "Step", "TrainConfig", "denoising_loss", "finetune", "loop"]
+__all__ = [
+    "EMA",
+    "Data",
+    "LoRA",
+    "Step",
+    "TrainConfig",
+    "denoising_loss",
+    "finetune",
+    "loop",
+    "token_loss",
+]
 
 HOMES = {
     "EMA": "ema",
@@ -27,6 +38,7 @@ HOMES = {
     "denoising_loss": "losses",
     "finetune": "driver",
     "loop": "loops",
+    "token_loss": "token_losses",
 }
 
 
