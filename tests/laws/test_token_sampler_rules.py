@@ -170,11 +170,11 @@ def test_every_sampler_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Confidence("luck"),  # type: ignore[arg-type]
+        lambda: Confidence("luck"),
         lambda: Confidence(temperature=-1),
         lambda: EntropyBounded(-0.1),
         lambda: Remasking(1.5),
-        lambda: Remasking(rule="never"),  # type: ignore[arg-type]
+        lambda: Remasking(rule="never"),
         lambda: PredictorCorrector(corrections=0),
         lambda: DiscreteDDIM(eta=2.0),
         lambda: uniform(Absorbing(K), 0),

@@ -178,7 +178,7 @@ def test_independent_places_are_exact_in_any_number_of_steps(
 
 @pytest.mark.parametrize("rule", ["cap", "rescale", "conf"])
 def test_remasking_of_independent_places_is_exact(rule: str) -> None:
-    sampler = Remasking(0.3 if rule != "conf" else 0.0, rule)  # type: ignore[arg-type]
+    sampler = Remasking(0.3 if rule != "conf" else 0.0, rule)
     assert chi2(drawn(sampler, Absorbing(K), 5, p=ALONE), ALONE) < 5
 
 
@@ -212,7 +212,7 @@ def test_remasking_keeps_the_share_of_hidden_places(rule: str) -> None:
     process, streams = Absorbing(K), Streams.count(4, 1)
     start = process.start((1, N, *SHAPE), streams)
     grid = uniform(process, 20)[:13]
-    sampler = Remasking(0.3, rule)  # type: ignore[arg-type]
+    sampler = Remasking(0.3, rule)
     x = run_tokens(sampler, Table(process), start, grid, streams)
     share, n = float(grid[-1]), start.numel()
     five_sigma = 5 * math.sqrt(share * (1 - share) / n)
@@ -266,7 +266,7 @@ def test_gibbs_corrections_reach_the_law_of_their_level(process: Mixing) -> None
 @pytest.mark.parametrize("corrector", ["gibbs", "forward-backward"])
 def test_corrections_make_up_for_few_steps(corrector: str) -> None:
     process = Absorbing(K)
-    sampler = PredictorCorrector(corrector=corrector, corrections=8, places=N // 2)  # type: ignore[arg-type]
+    sampler = PredictorCorrector(corrector=corrector, corrections=8, places=N // 2)
     assert distance(drawn(sampler, process, 4)) < 0.75 * distance(drawn(Ancestral(), process, 4))
 
 

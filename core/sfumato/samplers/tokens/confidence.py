@@ -17,7 +17,7 @@ exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ from sfumato.samplers.tokens.reveals import best, hidden_places, pick, share_rev
 
 __all__ = ["Confidence", "reveal_counts"]
 
-Score = Literal["probability", "margin", "entropy", "random"]
+SCORES = ("probability", "margin", "entropy", "random")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Confidence(TokenSampler):
     """Reveals a set number of places per step, the surest first; ties go to the first place.
 
     Args:
-        score: What counts as sure.
+        score: What counts as sure: ``"probability"``, ``"margin"``, ``"entropy"`` or ``"random"``.
         temperature: Of the candidates; 0 takes the likeliest token, 1 draws from the belief. The
             confidence is always the belief's own.
         noise: Gumbel noise on the logarithm of the confidence, times the share that is still hidden
@@ -52,7 +52,7 @@ class Confidence(TokenSampler):
         InvalidOptionError: If an option makes no sense.
     """
 
-    score: Score = "probability"
+    score: str = "probability"
     temperature: float = 0.0
     noise: float = 0.0
     threshold: float | None = None
@@ -64,9 +64,8 @@ class Confidence(TokenSampler):
     hides: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        scores = ("probability", "margin", "entropy", "random")
-        if self.score not in scores:
-            raise InvalidOptionError("confidence", f"score={self.score!r}", f"use one of {scores}")
+        if self.score not in SCORES:
+            raise InvalidOptionError("confidence", f"score={self.score!r}", f"use one of {SCORES}")
         if not (self.temperature >= 0 and self.noise >= 0):
             raise InvalidOptionError(
                 "confidence", f"temperature={self.temperature}, noise={self.noise}",
