@@ -254,11 +254,11 @@ def test_revealing_likely_tokens_first_is_no_draw_from_the_law() -> None:
 
 @pytest.mark.parametrize("process", [Absorbing(K), Uniform(K), Hybrid(K, 0.3)], ids=["a", "u", "h"])
 def test_gibbs_corrections_reach_the_law_of_their_level(process: Mixing) -> None:
-    n, level = 1_000, process.level(0.4)
+    n, level = 500, process.level(0.4)
     streams = Streams.count(6, n)
     wrong = torch.zeros((n, *SHAPE), dtype=torch.long)
     # on a grid that stands still the predictor does nothing
-    grid = torch.full((101,), 0.4, dtype=torch.float64)
+    grid = torch.full((81,), 0.4, dtype=torch.float64)
     x = run_tokens(PredictorCorrector(), Table(process), wrong, grid, streams)
     assert chi2(counted(x, process.states), noisy_law(process, level)) < 5
 
