@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sfumato.errors import UnreadableFileError
 from sfumato.signals import Signal
 from sfumato.testing.formats import check_format
 from sfumato_text.files.documents import Document, codes_of, document_of, text_of
 from sfumato_text.files.notations import UNCLEAR
+from sfumato_text.files.reading import decode
 from sfumato_text.files.restorations import Change, Restoration, restored_signal
 from sfumato_text.formats import FORMATS, HOCR, XML, Lines, Table, Text
 
@@ -279,3 +282,35 @@ def test_a_text_may_be_written_as_another_kind_of_file(tmp_path: Path) -> None:
     for kind in (XML, HOCR, Lines, Table):
         path = kind().write(signal, tmp_path / f"b{kind.suffixes[0]}")
         assert text_of(kind().read(path).data) == "one two\nthree"
+
+
+def spellings(text: str) -> st.SearchStrategy[str]:
+    """The same number of words on the same lines, spelled otherwise."""
+    word = st.text("abé<&\"'>", min_size=1, max_size=5)
+    parts = [word if part.strip() else st.just(part) for part in re.split(r"(\s+)", text)]
+    return st.tuples(*parts).map("".join)
+
+
+@pytest.mark.parametrize("name", ["alto", "page", "hocr"])
+@given(data=st.data())
+@settings(max_examples=60)
+def test_any_correction_of_words_is_read_again_and_nothing_else_changes(
+    name: str, samples: dict[str, str], data: st.DataObject
+) -> None:
+    content = samples[name]
+    path = Path("a.hocr" if name == "hocr" else "a.xml")
+    kind = HOCR() if name == "hocr" else XML()
+    document = kind.parse(decode(content.encode(), path), path)
+    text = data.draw(spellings(document.text))
+    signal = Signal(document.codes, {"document": document})
+    written = kind.compose(corrected(signal, text))
+    again = kind.parse(decode(written, path), path)
+    assert again.text == text
+    assert kind.compose(Signal(again.codes, {"document": again})) == written
+    tags = [re.sub(r"(CONTENT=)(\"[^\"]*\"|'[^']*')", r"\1", tag) for tag in TAG.findall(content)]
+    new = [re.sub(r"(CONTENT=)(\"[^\"]*\"|'[^']*')", r"\1", tag)
+           for tag in TAG.findall(written.decode())]  # fmt: skip
+    assert new == tags
+
+
+TAG = re.compile(r"<(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>")
