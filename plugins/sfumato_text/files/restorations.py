@@ -17,6 +17,9 @@ from sfumato_text.files.documents import Document, codes_of, document_of, text_o
 
 __all__ = ["Change", "Restoration", "restoration_of", "restored_signal"]
 
+LONGEST = 20_000
+"""Longest text whose words are compared one by one without lines to go by."""
+
 LARGEST = 2_000
 """Longest filling of a gap of unknown length that is looked for in a restored text."""
 
@@ -223,7 +226,7 @@ def in_step(before: str, after: str) -> Iterator[tuple[int, str, str]]:
         if len(old) == 1 or old[1::2] != new[1::2]:
             continue
         pieces = list(zip(old, new, strict=True))
-        if "s" in sign and sum(distance(a, b) for a, b in pieces) > distance(before, after):
+        if "s" in sign and dearer(pieces, before, after):
             continue
         place = 0
         for a, b in pieces:
@@ -232,6 +235,13 @@ def in_step(before: str, after: str) -> Iterator[tuple[int, str, str]]:
             place += len(a)
         return
     yield 0, before, after
+
+
+def dearer(pieces: list[tuple[str, str]], before: str, after: str) -> bool:
+    """Whether changing piece by piece costs more edits than changing the whole; true if unsure."""
+    if len(before) > LONGEST:
+        return True
+    return sum(distance(a, b) for a, b in pieces) > distance(before, after)
 
 
 def differences(document: Document, text: str) -> list[Change]:

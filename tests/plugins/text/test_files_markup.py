@@ -174,20 +174,29 @@ def test_hocr_need_not_be_well_formed(tmp_path: Path) -> None:
     assert done == content.replace("&eacute;", "e").replace("&#244;s", "&#244;t")
 
 
-def test_choices_of_characters_are_other_readings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("letters", [True, False], ids=["with letters", "without"])
+def test_choices_of_characters_are_other_readings(tmp_path: Path, letters: bool) -> None:
+    # as tesseract 5.3 writes it with lstm_choice_mode=2, with and without hocr_char_boxes=1
     content = (
-        "<html><body><span class='ocr_line'><span class='ocrx_word' title='x_wconf 50'>lt"
-        "<span class='ocrx_cinfo' id='lstm_choices_1'>"
-        "<span class='ocrx_cinfo' title='x_confs 60'>l</span>"
-        "<span class='ocrx_cinfo' title='x_confs 39'>I</span></span>"
-        "<span class='ocrx_cinfo' id='lstm_choices_2'>"
-        "<span class='ocrx_cinfo' title='x_confs 99'>t</span></span>"
+        "<html><body><span class='ocr_line'><span class='ocrx_word' title='x_wconf 50'>"
+        + ("\n <span class='ocrx_cinfo' title='x_conf 59.5'>l</span>\n" if letters else "lt")
+        + " <span class='ocrx_cinfo' id='lstm_choices_1'>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 60'>l</span>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 39'>I</span></span>\n"
+        + (" <span class='ocrx_cinfo' title='x_conf 99'>t</span>\n" if letters else "")
+        + " <span class='ocrx_cinfo' id='lstm_choices_2'>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 99'>t</span></span>\n"
         "</span></span></body></html>"
     )
-    document = document_of(read(tmp_path / "a.hocr", content))
+    signal = read(tmp_path / "a.hocr", content)
+    document = document_of(signal)
     assert document.text == "lt"
+    assert document.confidence is not None
+    np.testing.assert_allclose(document.confidence, [0.595, 0.99] if letters else [0.5, 0.5])
     found = [(v.start, v.text, v.confidence) for v in document.variants]
     assert found == [(0, "l", 0.6), (0, "I", 0.39), (1, "t", 0.99)]
+    done = write(corrected(signal, "It"), tmp_path / "b.hocr")
+    assert done == content.replace("l</span>", "I</span>", 1 if letters else 0).replace("lt", "It")
 
 
 def test_words_that_are_joined_or_parted_stay_in_their_line(tmp_path: Path, alto: str) -> None:
