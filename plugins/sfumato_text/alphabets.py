@@ -73,7 +73,12 @@ def composed(cluster: str) -> str:
 
 def alphabet_of(text: str, *, minimum: int = 1) -> tuple[str, ...]:
     """Graphemes of a text that occur often enough, sorted."""
-    counts = Counter(composed(text[start:end]) for start, end in clusters(text))
+    if max(text, default="") < "\u0300":  # no marks, nothing to compose
+        counts = Counter(text.replace("\r\n", ""))
+        pairs = text.count("\r\n")
+        counts.update({"\r\n": pairs} if pairs else {})
+    else:
+        counts = Counter(composed(text[start:end]) for start, end in clusters(text))
     return tuple(sorted(sign for sign, count in counts.items() if count >= minimum))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -173,11 +173,11 @@ class Channel:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""
-        plain = {
-            "rates": dict(self.rates), "letters": dict(self.letters),
-            "confusions": {x: dict(row) for x, row in self.confusions.items()},
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        rows = {x: dict(row) for x, row in self.confusions.items()}
+        return {
+            **values, "rates": dict(self.rates), "letters": dict(self.letters), "confusions": rows
         }  # fmt: skip
-        return {**asdict(replace(self, rates={}, letters={}, confusions={})), **plain}
 
     def save(self, path: str | Path) -> Path:
         """Writes JSON, atomically."""

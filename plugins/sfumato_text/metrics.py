@@ -6,9 +6,9 @@ With the fewest substitutions, insertions and deletions E that turn an estimate 
     WER        E over words / words of the reference
     reduction  1 − CER(estimate) / CER(input)
 
-Of the input's characters, some stand in an unchanged block of its alignment with the reference (they
-are right), the others are wrong; and some stand in an unchanged block of its alignment with the
-estimate (they were left), the others were changed.
+Of the input's characters, some stand in an unchanged block of its alignment with the reference
+(they are right), the others are wrong; and some stand in an unchanged block of its alignment with
+the estimate (they were left), the others were changed.
 
     over-correction   share of the right ones that were changed
     fix rate          share of the wrong ones that were changed
@@ -25,10 +25,12 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError, ShapeError
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 Texts = Int[Tensor, "*batch length"]
+Answer = TypeVar("Answer")
 
 
 def clean(text: str) -> str:
@@ -97,7 +100,7 @@ def cer_reduction(damaged: str, estimate: str, reference: str) -> float:
     return 1 - distance(estimate, reference) / before if before else math.nan
 
 
-def kept(a: str, b: str) -> np.ndarray:  # type: ignore[type-arg]
+def kept(a: str, b: str) -> NDArray[np.bool_]:
     """Which characters of ``a`` are the same in ``b``."""
     found = np.zeros(len(a), dtype=bool)
     for block in align(a, b):
@@ -123,7 +126,7 @@ def repair_rate(damaged: str, estimate: str, reference: str) -> float:
     return share(~had & has, ~had)
 
 
-def share(part: np.ndarray, whole: np.ndarray) -> float:  # type: ignore[type-arg]
+def share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float:
     return float(part.sum() / whole.sum()) if whole.any() else math.nan
 
 
@@ -147,7 +150,7 @@ def reciprocal_rank(ranked: Sequence[Sequence[str]], truths: Sequence[str]) -> f
     )
 
 
-def pairs[A](found: Sequence[A], truths: Sequence[str]) -> list[tuple[A, str]]:
+def pairs(found: Sequence[Answer], truths: Sequence[str]) -> list[tuple[Answer, str]]:
     if len(found) != len(truths):
         raise InvalidOptionError(
             "metrics", f"{len(found)} answers for {len(truths)} truths", "give as many"

@@ -25,7 +25,7 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    size: int
     probability: float
     """Mean of the stated probabilities; NaN if there are none."""
     right: float
@@ -70,11 +70,11 @@ def calibration_error(
     probabilities: Sequence[float], right: Sequence[bool], *, bins: int = 10
 ) -> float:
     """ECE; NaN without characters."""
-    rows = [row for row in reliability(probabilities, right, bins=bins) if row.count]
-    total = sum(row.count for row in rows)
+    rows = [row for row in reliability(probabilities, right, bins=bins) if row.size]
+    total = sum(row.size for row in rows)
     if not total:
         return math.nan
-    return sum(row.count * abs(row.right - row.probability) for row in rows) / total
+    return sum(row.size * abs(row.right - row.probability) for row in rows) / total
 
 
 def brier(probabilities: Sequence[float], right: Sequence[bool]) -> float:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.errors import CheckpointError, InvalidOptionError, UnknownNameError
@@ -68,6 +69,11 @@ class Characters(Tokeniser):
         """Number of each character."""
         return {sign: number for number, sign in enumerate(self.alphabet)}
 
+    @cached_property
+    def ascii(self) -> NDArray[np.int64]:
+        """Number of each ASCII character; −1 where the alphabet lacks it."""
+        return np.array([self.index.get(chr(code), -1) for code in range(128)], dtype=np.int64)
+
     @property
     def tokens(self) -> int:
         return len(self.alphabet) + 256 * self.fallback
@@ -77,12 +83,11 @@ class Characters(Tokeniser):
         return self.alphabet + Bytes().pieces * self.fallback
 
     def read(self, text: str) -> Encoded:
-        if text.isascii() and all(sign in self.index for sign in set(text)):
-            ids = [self.index[sign] for sign in text]
-            starts = np.arange(len(text))
-            return Encoded(
-                text, torch.tensor(ids, dtype=torch.long), np.stack([starts, starts + 1], 1)
-            )
+        if text.isascii() and "\r" not in text:
+            ids = self.ascii[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
+            if (ids >= 0).all():
+                starts = np.arange(len(text))
+                return Encoded(text, torch.from_numpy(ids), np.stack([starts, starts + 1], axis=1))
         row: list[int] = []
         spans: list[tuple[int, int]] = []
         unknown: list[tuple[int, int]] = []

@@ -369,3 +369,17 @@ def test_what_noise_does_not_forget_is_paid_for(estimator: Estimator) -> None:
     )  # fmt: skip
     gap, error = excess(bound, expected[x_0])
     assert abs(gap) < 3 * error < 0.15 < float((expected + p.log()).abs().max())
+
+
+def test_data_with_masks_is_refused_and_an_item_without_places_costs_nothing() -> None:
+    prior = chain(Absorbing(K))
+    x_0 = data(prior)
+    x_0[2, 3] = K
+    for estimator in (k_uniform, masked_bound, importance_bound):
+        with pytest.raises(InvalidOptionError, match=r"3 at place \[3\] of item 2"):
+            estimator(prior, x_0, Streams.count(0, ITEMS))
+    valid = torch.arange(L) < torch.tensor([[0], [2]])
+    for estimator in (k_uniform, masked_bound, importance_bound):
+        bound = estimator(prior, x_0[:2], Streams.count(0, 2), condition={"valid": valid})
+        assert float(bound.nats[0]) == 0
+        assert float(bound.nats[1]) > 0

@@ -142,6 +142,7 @@ def revealed(
     """−Σ_j ln p(x of rank j | lower ranks), or given all other ranks if it is hidden alone."""
     process = denoiser.process
     terms.require_absorbing(process, "revealing one place at a time")
+    terms.require_tokens(x_0, valid, process.tokens)
     x_0 = torch.where(valid, x_0, 0)
     places = sizes(valid)
     # one row for each item and each of its places

@@ -22,6 +22,7 @@ from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import TokenDenoiser, valid_places
 from sfumato.errors import InvalidOptionError
+from sfumato.likelihood.terms import require_tokens
 from sfumato.noise import Streams
 from sfumato.processes import Categorical, TokenLevel
 
@@ -131,6 +132,7 @@ def trials(
     """All draws of all items, item by item, in pieces of ``budget.batch`` rows."""
     n = budget.draws
     valid = valid_places(x_0, condition)
+    require_tokens(x_0, valid, denoiser.process.tokens)
     x_0 = torch.where(valid, x_0, 0)
     inside = draws.uniform(torch.empty(len(x_0), n, device=x_0.device), streams)
     u = ((torch.arange(n, device=x_0.device) + inside) / n).flatten()

@@ -226,7 +226,7 @@ def delimiter_of(text: str, path: Path) -> str:
 
 
 def chosen(rows: Iterable[dict[str, Value]], path: Path) -> str:
-    """The field that holds the text.
+    """The field that holds the text; numbers are none.
 
     Raises:
         UnreadableFileError: If that is not clear.
@@ -234,7 +234,7 @@ def chosen(rows: Iterable[dict[str, Value]], path: Path) -> str:
     counts: dict[str, int] = {}
     for row in rows:
         for name, value in row.items():
-            counts[name] = counts.get(name, 0) + bool(value.text.strip())
+            counts[name] = counts.get(name, 0) + any(map(str.isalpha, value.text))
     usual = next((name for name in FIELDS if counts.get(name)), None)
     filled = [name for name, count in counts.items() if count]
     if usual is None and len(filled) != 1:

@@ -7,17 +7,25 @@ import torch
 
 from sfumato.errors import ImpossibleError
 from sfumato.factors import (
+    Edged,
     EditChannel,
     Edits,
+    Gap,
     Memoryless,
     count,
+    counts,
+    gaps,
     is_empty,
     keyword,
     lengths,
     pattern,
     product,
     require,
+    unroll,
+    weigh,
 )
+from sfumato.testing import check_machine
+from sfumato.testing.machines import every_row
 
 LETTERS = ["a", "b", "c"]
 
@@ -60,3 +68,32 @@ def test_machines_that_change_from_place_to_place_are_asked_too() -> None:
     assert [is_empty(machine, n) for n in range(3, 6)] == [True, False, True]
     with pytest.raises(ImpossibleError, match="choose 4 places"):
         require(machine, 6)
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [pattern("(ab|c+)*[^b]{2,}", LETTERS), counts([0], 3, least=2, most=2).ending(2),
+     gaps([Gap(0, 2), [1], Gap(1, 4), [0]], 3), keyword("ab", LETTERS, least=2)],
+    ids=str,
+)  # fmt: skip
+def test_an_unrolled_machine_weighs_the_same(machine: Edged) -> None:
+    rows = every_row(3, 5)
+    known = dict(zip(map(tuple, rows.tolist()), weigh(machine, rows).exp().tolist(), strict=True))
+    unrolled = unroll(machine, 5)
+    assert unrolled.states <= machine.states
+    check_machine(unrolled, known.__getitem__, 5)
+    both = product(unrolled, keyword("a", LETTERS, most=1))
+    limited = weigh(keyword("a", LETTERS, most=1), rows).exp().tolist()
+    expected = {row: known[row] * w for row, w in zip(known, limited, strict=True)}
+    check_machine(both, expected.__getitem__, 5)
+
+
+def test_a_length_needs_one_state_at_a_time() -> None:
+    whole = counts([0, 1], 3, least=20, most=40).ending(2)
+    assert whole.states > 40
+    assert unroll(whole, 40).states == 2  # in the text, or after its end
+
+
+def test_nothing_is_unrolled_for_an_empty_language() -> None:
+    with pytest.raises(ImpossibleError, match="with 7 places"):
+        unroll(pattern("(abc){2,4}", LETTERS), 7)

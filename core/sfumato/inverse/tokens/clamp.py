@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sfumato.inverse.problems import Callback
+from sfumato.inverse.tokens.descents import descend
 from sfumato.inverse.tokens.evidence import ready
 from sfumato.inverse.tokens.passes import single, walk
 from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolver
@@ -26,8 +27,8 @@ class Clamp(TokenSolver):
     """The prior's sampler with known tokens held.
 
     Args:
-        sampler: Any sampler of tokens; first-hitting, which is exact, if not given.
-        steps: Steps of its grid; first-hitting shows one place per network call whatever they are.
+        sampler: Any sampler of tokens; if not given, one place at a time in random order.
+        steps: Steps of the sampler's grid.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"absorbing", "given", "memoryless", "unweighted"})
@@ -39,5 +40,8 @@ class Clamp(TokenSolver):
         self, problem: TokenProblem, streams: Streams, *, callback: Callback | None = None
     ) -> TokenDraws:
         problem = ready(type(self).__name__, self.needs, problem)
-        x = walk(Rows(problem), problem.denoiser, self.sampler, self.steps, streams, callback)
+        if self.sampler is None:
+            return single(descend(problem, 1, streams, callback=callback).x[:, 0])
+        rows = Rows(problem)
+        x = walk(rows, problem.denoiser, self.sampler, self.steps, streams, callback)
         return single(x)

@@ -22,11 +22,67 @@ from sfumato.inverse.tokens.clouds import Cloud
 from sfumato.inverse.tokens.evidence import blame
 from sfumato.inverse.tokens.outlooks import Outlook
 from sfumato.inverse.tokens.problems import TokenProblem
-from sfumato.inverse.tokens.rows import Rows, certain
+from sfumato.inverse.tokens.rows import Rows, alike, certain, ranks
 from sfumato.noise import Streams
 from sfumato.samplers.base import Step
 
-__all__ = ["Descent", "surest"]
+__all__ = ["Descent", "descend", "doubt", "surest"]
+
+
+def descend(
+    problem: TokenProblem,
+    count: int,
+    streams: Streams,
+    *,
+    order: str = "random",
+    steps: int | None = None,
+    looks: bool = False,
+    threshold: float = 0.5,
+    score_known: bool = False,
+    callback: Callback | None = None,
+) -> Cloud:
+    """Shows all unknown places to ``count`` particles of each item.
+
+    Args:
+        problem: What ``ready`` has looked at; its process hides tokens.
+        count: Particles per item. One follows the tilted beliefs.
+        streams: One stream per item.
+        order: See ``Descent``.
+        steps: Rounds at most; one place per round if not given.
+        looks: See ``Descent``.
+        threshold: See ``Descent``.
+        score_known: Whether known places are shown in rounds too, before all others.
+        callback: Called after every round, with the particles as the batch.
+    """
+    when = turns(problem, streams, steps, score_known=score_known)
+    groups = alike(when.flatten(1).amax(dim=1))
+    with torch.no_grad():
+        return Cloud.joined(
+            [
+                Descent(problem, index, when[index], count, order, looks, threshold).walk(
+                    streams.select(index), callback=callback
+                )
+                for index in groups
+            ],
+            groups,
+        )
+
+
+def turns(
+    problem: TokenProblem, streams: Streams, steps: int | None, *, score_known: bool
+) -> Int[Tensor, "items *x"]:
+    """The round in which each place is shown, in random order; −1 for those that are given."""
+    rows = Rows(problem)
+    rank = ranks(rows.hidden, streams)
+    if score_known:
+        first = rows.real & ~rows.hidden
+        before = first.flatten(1).cumsum(dim=1).reshape(first.shape) - 1
+        known = first.flatten(1).sum(dim=1).reshape(-1, *(1,) * (rank.ndim - 1))
+        rank = torch.where(first, before, torch.where(rows.hidden, rank + known, rank))
+    if steps is None:
+        return rank
+    left = (rank.flatten(1).amax(dim=1) + 1).reshape(-1, *(1,) * (rank.ndim - 1))
+    return torch.where(rank < 0, rank, rank * left.clamp(max=steps) // left.clamp(min=1))
 
 
 @dataclass(frozen=True, eq=False)

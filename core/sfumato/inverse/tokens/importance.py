@@ -10,21 +10,25 @@ sample of largest weight instead of a draw is best-of-n.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
 from sfumato.inverse.particles import reweigh
 from sfumato.inverse.problems import Callback
 from sfumato.inverse.tokens.clouds import Cloud
+from sfumato.inverse.tokens.descents import descend
 from sfumato.inverse.tokens.evidence import ready, refuse
 from sfumato.inverse.tokens.passes import fan, walk
 from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolver
 from sfumato.inverse.tokens.rows import Rows
 from sfumato.noise import Streams
-from sfumato.samplers.tokens.base import TokenSampler
+from sfumato.samplers.tokens.ancestral import Ancestral
+from sfumato.samplers.tokens.base import TokenSampler, absorbing
 
 __all__ = ["Importance"]
 
@@ -36,9 +40,9 @@ class Importance(TokenSolver):
     Args:
         particles: N, samples per item.
         pick: ``"draw"`` returns a draw by weight, ``"best"`` the sample of largest weight.
-        sampler: Any sampler of tokens; if not given, first-hitting where the process hides tokens,
-            else ancestral.
-        steps: Steps of its grid.
+        sampler: Any sampler of tokens; if not given, one place at a time in random order where the
+            process hides tokens, else ancestral.
+        steps: Steps of the sampler's grid.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -77,10 +81,7 @@ class Importance(TokenSolver):
         problem = ready(type(self).__name__, self.needs, problem)
         rows, shape = Rows(problem, self.particles), (len(problem.sites), self.particles)
         with torch.no_grad():
-            x = walk(
-                rows, problem.denoiser, self.sampler, self.steps, fan(streams, self.particles),
-                callback,
-            )  # fmt: skip
+            x = self.propose(rows, streams, callback)
             log_w = rows.worth(x).double().reshape(shape) - math.log(self.particles)
         dead = torch.isinf(log_w).all(dim=1)
         if bool(dead.any()):
@@ -88,3 +89,17 @@ class Importance(TokenSolver):
         blank = torch.zeros_like(log_w[:, 0])
         log_w, evidence, effective, _ = reweigh(log_w, blank, blank + self.particles, 1.0, None)
         return Cloud(rows.apart(x), log_w, evidence, effective, problem.sites.shape[-1])
+
+    def propose(
+        self, rows: Rows, streams: Streams, callback: Callback | None
+    ) -> Int[Tensor, "rows *x"]:
+        """Samples of the prior, given the known tokens where the process hides tokens."""
+        problem = rows.problem
+        if self.sampler is None and absorbing(problem.denoiser.process):
+            known = problem.known.unsqueeze(-1)
+            prior = replace(
+                problem, sites=torch.where(known, problem.sites, 0.0), machine=None, expert=None
+            )
+            return descend(prior, self.particles, streams, callback=callback).x.flatten(0, 1)
+        sampler, many = self.sampler or Ancestral(), fan(streams, self.particles)
+        return walk(rows, problem.denoiser, sampler, self.steps, many, callback)

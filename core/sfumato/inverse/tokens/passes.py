@@ -12,9 +12,7 @@ from sfumato.inverse.problems import Callback
 from sfumato.inverse.tokens.problems import TokenDraws
 from sfumato.inverse.tokens.rows import Rows
 from sfumato.noise import Streams
-from sfumato.samplers.tokens.ancestral import Ancestral
 from sfumato.samplers.tokens.base import TokenSampler, absorbing, run_tokens
-from sfumato.samplers.tokens.first_hitting import FirstHitting
 
 __all__ = ["fan", "single", "walk"]
 
@@ -22,7 +20,7 @@ __all__ = ["fan", "single", "walk"]
 def walk(
     rows: Rows,
     denoiser: TokenDenoiser,
-    sampler: TokenSampler | None,
+    sampler: TokenSampler,
     steps: int,
     streams: Streams,
     callback: Callback | None = None,
@@ -32,26 +30,26 @@ def walk(
     Args:
         rows: States of each item.
         denoiser: Whose beliefs are followed; takes all rows as its batch.
-        sampler: The rule; first-hitting where the process hides tokens, else ancestral.
+        sampler: The rule.
         steps: Steps of the grid, equal in time.
         streams: One stream per row.
         callback: Called after every step.
     """
     process, real = denoiser.process, rows.repeated(rows.real)
-    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     condition = rows.problem.told(rows.item.tolist())
-    if not absorbing(process):
+    grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    if absorbing(process):
+        # what is known is shown from the start, so the chain starts where as much is shown
+        known = (rows.real & ~rows.hidden).flatten(1).sum(dim=1).double()
+        share = rows.repeated(known / rows.real.flatten(1).sum(dim=1).clamp(min=1)).cpu()
+        grid = grid.unsqueeze(1) * process.survival.time_of(share)
+        x, frozen = rows.repeated(rows.given), ~rows.repeated(rows.hidden)
+    else:
         x = torch.where(real, process.start(real.shape, streams).to(real.device), 0)
-        rule = Ancestral() if sampler is None else sampler
-        return run_tokens(rule, denoiser, x, times, streams, condition=condition, callback=callback)
-    # what is known is shown from the start, so the chain starts where as much is shown
-    known = (rows.real & ~rows.hidden).flatten(1).sum(dim=1).double()
-    share = rows.repeated(known / rows.real.flatten(1).sum(dim=1).clamp(min=1)).cpu()
-    grid = times.unsqueeze(1) * process.survival.time_of(share)
+        frozen = ~real
     return run_tokens(
-        FirstHitting() if sampler is None else sampler, denoiser, rows.repeated(rows.given), grid,
-        streams, frozen=~rows.repeated(rows.hidden), condition=condition, callback=callback,
-    )  # fmt: skip
+        sampler, denoiser, x, grid, streams, frozen=frozen, condition=condition, callback=callback
+    )
 
 
 def fan(streams: Streams, count: int) -> Streams:

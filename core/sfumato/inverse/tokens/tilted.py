@@ -20,6 +20,7 @@ from torch import Tensor
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser, visible
 from sfumato.inverse.problems import Callback
+from sfumato.inverse.tokens.descents import descend
 from sfumato.inverse.tokens.evidence import blame, ready
 from sfumato.inverse.tokens.outlooks import Outlook
 from sfumato.inverse.tokens.passes import single, walk
@@ -27,7 +28,8 @@ from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolve
 from sfumato.inverse.tokens.rows import Rows
 from sfumato.noise import Streams
 from sfumato.processes.categorical import Categorical, TokenLevel
-from sfumato.samplers.tokens.base import TokenSampler
+from sfumato.samplers.tokens.ancestral import Ancestral
+from sfumato.samplers.tokens.base import TokenSampler, absorbing
 
 __all__ = ["Tilted", "TiltedDenoiser"]
 
@@ -74,9 +76,9 @@ class Tilted(TokenSolver):
     """The reverse chain of the tilted beliefs.
 
     Args:
-        sampler: Any sampler of tokens; if not given, first-hitting where the process hides tokens,
-            else ancestral.
-        steps: Steps of its grid.
+        sampler: Any sampler of tokens; if not given, one place at a time in random order where the
+            process hides tokens, else ancestral.
+        steps: Steps of the sampler's grid.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"unweighted"})
@@ -88,5 +90,8 @@ class Tilted(TokenSolver):
         self, problem: TokenProblem, streams: Streams, *, callback: Callback | None = None
     ) -> TokenDraws:
         problem = ready(type(self).__name__, self.needs, problem)
-        tilted = TiltedDenoiser(problem)
-        return single(walk(Rows(problem), tilted, self.sampler, self.steps, streams, callback))
+        if self.sampler is None and absorbing(problem.denoiser.process):
+            # a particle without weights
+            return single(descend(problem, 1, streams, callback=callback).x[:, 0])
+        sampler, tilted = self.sampler or Ancestral(), TiltedDenoiser(problem)
+        return single(walk(Rows(problem), tilted, sampler, self.steps, streams, callback))

@@ -26,17 +26,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
-
 from sfumato.errors import InvalidOptionError
 from sfumato.inverse.problems import Callback
 from sfumato.inverse.tokens.clouds import Cloud
-from sfumato.inverse.tokens.descents import Descent
+from sfumato.inverse.tokens.descents import descend
 from sfumato.inverse.tokens.evidence import ready
 from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolver
-from sfumato.inverse.tokens.rows import Rows, alike, ranks
 from sfumato.noise import Streams
 
 __all__ = ["TwistedSMC"]
@@ -103,34 +98,8 @@ class TwistedSMC(TokenSolver):
             ImpossibleError: If no x agrees with the evidence, or no particle did.
         """
         problem = ready(type(self).__name__, self.needs, problem)
-        with torch.no_grad():
-            turns = self.turns(problem, streams)
-            rounds = turns.flatten(1).amax(dim=1) + 1
-            groups = alike(rounds)
-            parts = [
-                Descent(
-                    problem,
-                    index,
-                    turns[index],
-                    self.particles,
-                    self.order,
-                    looks=self.expert == "twist",
-                    threshold=self.threshold,
-                ).walk(streams.select(index), callback=callback)
-                for index in groups
-            ]
-        return Cloud.joined(parts, groups)
-
-    def turns(self, problem: TokenProblem, streams: Streams) -> Int[Tensor, "items *x"]:
-        """The round in which each place is shown; −1 for those that are given."""
-        rows = Rows(problem)
-        rank = ranks(rows.hidden, streams)
-        if self.score_known:
-            first = rows.real & ~rows.hidden
-            before = first.flatten(1).cumsum(dim=1).reshape(first.shape) - 1
-            count = first.flatten(1).sum(dim=1).reshape(-1, *(1,) * (rank.ndim - 1))
-            rank = torch.where(first, before, torch.where(rows.hidden, rank + count, rank))
-        if self.steps is None:
-            return rank
-        left = (rank.flatten(1).amax(dim=1) + 1).reshape(-1, *(1,) * (rank.ndim - 1))
-        return torch.where(rank < 0, rank, rank * left.clamp(max=self.steps) // left.clamp(min=1))
+        return descend(
+            problem, self.particles, streams, order=self.order, steps=self.steps,
+            looks=self.expert == "twist", threshold=self.threshold,
+            score_known=self.score_known, callback=callback,
+        )  # fmt: skip
