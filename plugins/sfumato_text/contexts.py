@@ -166,7 +166,7 @@ class Counts:
     @property
     def owned(self) -> ndarray:
         """Whether each arc's context occurs more than once."""
-        return self.repeated[self.keys >> BITS]
+        return np.asarray(self.repeated[self.keys >> BITS])
 
 
 def longest(contexts: Sorted) -> Counts:

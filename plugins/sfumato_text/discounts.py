@@ -61,7 +61,8 @@ class Discounts:
     @property
     def single(self) -> Float[ndarray, " orders"]:
         """D of contexts that occur once, by order."""
-        return np.asarray(self.values[:, ONCE, 0], np.float64)
+        column: ndarray = self.values[:, ONCE, 0]
+        return column.astype(np.float64)
 
     def of(self, order: Order, n: int) -> tuple[ndarray, ndarray]:
         """D of every arc, and g of every node."""
