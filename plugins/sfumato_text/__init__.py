@@ -24,6 +24,9 @@ PLUGIN = Plugin(
         "constrain": "sfumato_text.operators:Constrain",
         "denoise-ocr": "sfumato_text.operators:DenoiseOCR",
     },
+    backbones={
+        "counts": "sfumato_text.backbones.counts:Counts",
+    },
     codecs={
         "characters": "sfumato_text.tokenisers:Characters",
     },
