@@ -39,7 +39,7 @@ CARD: dict[str, Any] = {
 def bits(model: NGrams, blocks: Sequence[str]) -> float:
     """Bits per character by the chain rule, with nothing given before each block."""
     logs = walk(model, [model.encode(block) for block in blocks])
-    return -sum(row.sum() for row in logs) / sum(map(len, blocks)) / math.log(2)
+    return float(-sum(row.sum() for row in logs) / sum(map(len, blocks)) / math.log(2))
 
 
 def main() -> None:
