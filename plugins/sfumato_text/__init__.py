@@ -24,8 +24,12 @@ PLUGIN = Plugin(
         "constrain": "sfumato_text.operators:Constrain",
         "denoise-ocr": "sfumato_text.operators:DenoiseOCR",
     },
+    backbones={"counts": "sfumato_text.backbones.counts:Counts"},
     codecs={
-        "characters": "sfumato_text.tokenisers:Characters",
+        "characters": "sfumato_text.tokenisers:from_dict",
+        "bytes": "sfumato_text.tokenisers:from_dict",
+        "subwords": "sfumato_text.tokenisers:from_dict",
+        "pretrained": "sfumato_text.tokenisers:from_dict",
     },
     demo="sfumato_text.demo:run",
     words="sfumato_text.passages:words",
