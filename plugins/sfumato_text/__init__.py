@@ -20,6 +20,7 @@ PLUGIN = Plugin(
     operators={
         "fill": "sfumato_text.operators:Fill",
         "restore": "sfumato_text.operators:Restore",
+        "respell": "sfumato_text.operators:Respell",
         "constrain": "sfumato_text.operators:Constrain",
         "denoise-ocr": "sfumato_text.operators:DenoiseOCR",
     },

@@ -34,7 +34,7 @@ from sfumato.denoisers.sequential import Coarse, Sequential
 from sfumato.errors import CheckpointError, InvalidOptionError
 from sfumato_text.contexts import Sorted, orders
 from sfumato_text.discounts import Discounts
-from sfumato_text.ngram_tables import DENSE, Tables, coarse
+from sfumato_text.ngram_tables import Tables, coarse
 
 __all__ = ["NGrams"]
 
@@ -166,9 +166,7 @@ class NGrams(Sequential):
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file."""
-        packed = lzma.compress(
-            self.text.astype(np.uint8).tobytes(), preset=9 | lzma.PRESET_EXTREME
-        )
+        packed = lzma.compress(self.text.astype(np.uint8).tobytes(), preset=9 | lzma.PRESET_EXTREME)
         tensors = {
             "text": torch.frombuffer(bytearray(packed), dtype=torch.uint8),
             "discounts": torch.from_numpy(self.discounts.values),

@@ -178,7 +178,7 @@ def test_independent_places_are_exact_in_any_number_of_steps(
 
 @pytest.mark.parametrize("rule", ["cap", "rescale", "conf"])
 def test_remasking_of_independent_places_is_exact(rule: str) -> None:
-    sampler = Remasking(0.3 if rule != "conf" else 0.0, rule)  # type: ignore[arg-type]
+    sampler = Remasking(0.3 if rule != "conf" else 0.0, rule)
     assert chi2(drawn(sampler, Absorbing(K), 5, p=ALONE), ALONE) < 5
 
 
@@ -212,7 +212,7 @@ def test_remasking_keeps_the_share_of_hidden_places(rule: str) -> None:
     process, streams = Absorbing(K), Streams.count(4, 1)
     start = process.start((1, N, *SHAPE), streams)
     grid = uniform(process, 20)[:13]
-    sampler = Remasking(0.3, rule)  # type: ignore[arg-type]
+    sampler = Remasking(0.3, rule)
     x = run_tokens(sampler, Table(process), start, grid, streams)
     share, n = float(grid[-1]), start.numel()
     five_sigma = 5 * math.sqrt(share * (1 - share) / n)
@@ -254,11 +254,11 @@ def test_revealing_likely_tokens_first_is_no_draw_from_the_law() -> None:
 
 @pytest.mark.parametrize("process", [Absorbing(K), Uniform(K), Hybrid(K, 0.3)], ids=["a", "u", "h"])
 def test_gibbs_corrections_reach_the_law_of_their_level(process: Mixing) -> None:
-    n, level = 1_000, process.level(0.4)
+    n, level = 500, process.level(0.4)
     streams = Streams.count(6, n)
     wrong = torch.zeros((n, *SHAPE), dtype=torch.long)
     # on a grid that stands still the predictor does nothing
-    grid = torch.full((101,), 0.4, dtype=torch.float64)
+    grid = torch.full((81,), 0.4, dtype=torch.float64)
     x = run_tokens(PredictorCorrector(), Table(process), wrong, grid, streams)
     assert chi2(counted(x, process.states), noisy_law(process, level)) < 5
 
@@ -266,7 +266,7 @@ def test_gibbs_corrections_reach_the_law_of_their_level(process: Mixing) -> None
 @pytest.mark.parametrize("corrector", ["gibbs", "forward-backward"])
 def test_corrections_make_up_for_few_steps(corrector: str) -> None:
     process = Absorbing(K)
-    sampler = PredictorCorrector(corrector=corrector, corrections=8, places=N // 2)  # type: ignore[arg-type]
+    sampler = PredictorCorrector(corrector=corrector, corrections=8, places=N // 2)
     assert distance(drawn(sampler, process, 4)) < 0.75 * distance(drawn(Ancestral(), process, 4))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.errors import UnreadableFileError
-from sfumato_text.files.documents import Document, Slot, Source, Variant
+from sfumato_text.files.documents import Document, Slot, Source, Variant, contiguous
 
 __all__ = ["Layout", "Reading", "confidence_in", "stripped"]
 
@@ -60,7 +60,7 @@ class Layout:
         line_begins = len(self.text) == self.line_start and not self.pending
         self.flush("" if glue or line_begins else " ")
         start = len(self.text)
-        self.slots.append(Slot(start, word.spans, word.kind))
+        self.slots += contiguous(Slot(start, word.spans, word.kind))
         self.text += word.text
         self.confidence += spread(word.confidence, len(word.text))
         self.variants += [
@@ -85,7 +85,7 @@ class Layout:
         for glyph in glyphs:
             end = start + len(glyph.text)
             if len(glyph.spans):
-                self.slots.append(Slot(start, glyph.spans, glyph.kind, GLYPHS))
+                self.slots += contiguous(Slot(start, glyph.spans, glyph.kind, GLYPHS))
             if glyph.confidence is not None:
                 self.confidence[start:end] = spread(glyph.confidence, end - start)
             self.variants += [Variant(start, end, text, sure) for text, sure in glyph.variants]
@@ -108,7 +108,7 @@ class Layout:
         if repeated is None or self.pending == "\n\n" or (self.pending and layer == LINES):
             return
         if repeated.text and repeated.text == "".join(self.text[start:]):
-            self.slots.append(Slot(start, repeated.spans, repeated.kind, layer))
+            self.slots += contiguous(Slot(start, repeated.spans, repeated.kind, layer))
 
     def document(self, source: Source, path: Path) -> Document:
         """The finished document.

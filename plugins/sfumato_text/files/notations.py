@@ -20,7 +20,6 @@ Signs that do not parse are errors with line and column.
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.errors import InvalidOptionError, UnknownNameError, UnreadableFileError
-from sfumato_text.files.documents import Document, Gap, Slot, Span
+from sfumato_text.files.documents import Document, Gap, Slot, Span, contiguous
 from sfumato_text.files.reading import where
 
 __all__ = ["NOTATIONS", "UNCLEAR", "ask_gaps", "parse", "render"]
@@ -137,10 +136,7 @@ def moved_slots(
         spans = slot.spans[kept[first:last] - slot.start]
         for place in (place for place in wide if first <= place < last):
             spans[place - first, 1] = slot.spans[wide[place] - slot.start, 1]
-        cuts = [0, *(np.flatnonzero(spans[:-1, 1] != spans[1:, 0]) + 1), len(spans)]
-        for low, high in itertools.pairwise(cuts):
-            if low < high:
-                yield replace(slot, start=first + int(low), spans=spans[low:high])
+        yield from contiguous(replace(slot, start=first, spans=spans))
 
 
 def parse(document: Document, notation: str, path: Path | None = None) -> Document:

@@ -123,11 +123,13 @@ class File:
             (child for child in element.elements if child.name == "TextEquiv"), key=rank_of
         )
         found = [(text_in(equiv), self.confidence(equiv)) for equiv in ranked]
-        full = [(*own, sure) for own, sure in found if own is not None]
-        if not full:
+        if not found or (len(found) == 1 and found[0][0] is None):
             return None
-        text, spans, sure = full[0]
-        return Reading(text, spans, "xml", sure, tuple((other, own) for other, _, own in full[1:]))
+        first, sure = found[0]
+        if first is None:  # a word that was emptied, whatever else it may have been read as
+            return Reading("", np.zeros((0, 2), dtype=np.int64), "xml")
+        others = tuple((told[0], own) for told, own in found[1:] if told is not None)
+        return Reading(*first, "xml", sure, others)
 
     def confidence(self, equiv: Element) -> float | None:
         value = equiv.attributes.get("conf")

@@ -6,16 +6,19 @@ Writers consume a ``Restoration``. Characters outside its changes are never re-e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sfumato.errors import InvalidOptionError
 from sfumato.signals import Signal
-from sfumato_text.alignments import align
+from sfumato_text.alignments import align, distance
 from sfumato_text.files.documents import Document, codes_of, document_of, text_of
 
 __all__ = ["Change", "Restoration", "restoration_of", "restored_signal"]
+
+LONGEST = 20_000
+"""Longest text whose words are compared one by one without lines to go by."""
 
 LARGEST = 2_000
 """Longest filling of a gap of unknown length that is looked for in a restored text."""
@@ -212,26 +215,62 @@ def fillings(document: Document, text: str) -> list[Change] | None:
     ]
 
 
+def in_step(before: str, after: str) -> Iterator[tuple[int, str, str]]:
+    """Pieces that became each other: place, before, after.
+
+    Line by line if there are as many lines, so that none moves to another; then word by word if
+    blanks are as they were and that costs no more edits.
+    """
+    for sign in (r"(\n+)", r"(\s+)"):
+        old, new = re.split(sign, before), re.split(sign, after)
+        if len(old) == 1 or old[1::2] != new[1::2]:
+            continue
+        pieces = list(zip(old, new, strict=True))
+        if "s" in sign and dearer(pieces, before, after):
+            continue
+        place = 0
+        for a, b in pieces:
+            if a != b:
+                yield from ((place + at, x, y) for at, x, y in in_step(a, b))
+            place += len(a)
+        return
+    yield 0, before, after
+
+
+def dearer(pieces: list[tuple[str, str]], before: str, after: str) -> bool:
+    """Whether changing piece by piece costs more edits than changing the whole; true if unsure."""
+    if len(before) > LONGEST:
+        return True
+    return sum(distance(a, b) for a, b in pieces) > distance(before, after)
+
+
 def differences(document: Document, text: str) -> list[Change]:
     """Unequal blocks of an alignment; one that begins or ends at a gap fills it."""
     found: list[Change] = []
+    if not document.gaps:
+        return [
+            Change(at + block.start, at + block.end, after[block.first : block.last])
+            for at, before, after in in_step(document.text, text)
+            for block in align(before, after)
+            if not block.same
+        ]
     free = {gap.start: number for number, gap in reversed(list(enumerate(document.gaps)))}
     for block in align(document.text, text):
         if block.same:
             continue
         start, end, new = block.start, block.end, text[block.first : block.last]
-        place = next((at for at in range(start, end + 1) if at in free), None)
-        if place is None:
+        gap_at = next((at for at in range(start, end + 1) if at in free), None)
+        if gap_at is None:
             found.append(Change(start, end, new))
             continue
-        before, after = place - start, end - place
+        before, after = gap_at - start, end - gap_at
         after = min(after, max(len(new) - before, 0))
         head, middle, tail = new[:before], new[before : len(new) - after], new[len(new) - after :]
-        if start < place:
-            found.append(Change(start, place, head))
-        found.append(Change(place, place, middle, gap=free.pop(place)))
-        if place < end:
-            found.append(Change(place, end, tail))
+        if start < gap_at:
+            found.append(Change(start, gap_at, head))
+        found.append(Change(gap_at, gap_at, middle, gap=free.pop(gap_at)))
+        if gap_at < end:
+            found.append(Change(gap_at, end, tail))
     return found
 
 

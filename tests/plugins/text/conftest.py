@@ -79,3 +79,9 @@ def page() -> str:
 @pytest.fixture
 def hocr() -> str:
     return HOCR_FILE
+
+
+@pytest.fixture(scope="session")
+def samples() -> dict[str, str]:
+    """One file of each kind that readers of pages write."""
+    return {"alto": ALTO_FILE.replace("{version}", "4"), "page": PAGE_FILE, "hocr": HOCR_FILE}

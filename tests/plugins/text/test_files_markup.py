@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sfumato.errors import UnreadableFileError
 from sfumato.signals import Signal
 from sfumato.testing.formats import check_format
 from sfumato_text.files.documents import Document, codes_of, document_of, text_of
 from sfumato_text.files.notations import UNCLEAR
+from sfumato_text.files.reading import decode
 from sfumato_text.files.restorations import Change, Restoration, restored_signal
 from sfumato_text.formats import FORMATS, HOCR, XML, Lines, Table, Text
 
@@ -171,20 +174,29 @@ def test_hocr_need_not_be_well_formed(tmp_path: Path) -> None:
     assert done == content.replace("&eacute;", "e").replace("&#244;s", "&#244;t")
 
 
-def test_choices_of_characters_are_other_readings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("letters", [True, False], ids=["with letters", "without"])
+def test_choices_of_characters_are_other_readings(tmp_path: Path, letters: bool) -> None:
+    # as tesseract 5.3 writes it with lstm_choice_mode=2, with and without hocr_char_boxes=1
     content = (
-        "<html><body><span class='ocr_line'><span class='ocrx_word' title='x_wconf 50'>lt"
-        "<span class='ocrx_cinfo' id='lstm_choices_1'>"
-        "<span class='ocrx_cinfo' title='x_confs 60'>l</span>"
-        "<span class='ocrx_cinfo' title='x_confs 39'>I</span></span>"
-        "<span class='ocrx_cinfo' id='lstm_choices_2'>"
-        "<span class='ocrx_cinfo' title='x_confs 99'>t</span></span>"
+        "<html><body><span class='ocr_line'><span class='ocrx_word' title='x_wconf 50'>"
+        + ("\n <span class='ocrx_cinfo' title='x_conf 59.5'>l</span>\n" if letters else "lt")
+        + " <span class='ocrx_cinfo' id='lstm_choices_1'>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 60'>l</span>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 39'>I</span></span>\n"
+        + (" <span class='ocrx_cinfo' title='x_conf 99'>t</span>\n" if letters else "")
+        + " <span class='ocrx_cinfo' id='lstm_choices_2'>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 99'>t</span></span>\n"
         "</span></span></body></html>"
     )
-    document = document_of(read(tmp_path / "a.hocr", content))
+    signal = read(tmp_path / "a.hocr", content)
+    document = document_of(signal)
     assert document.text == "lt"
+    assert document.confidence is not None
+    np.testing.assert_allclose(document.confidence, [0.595, 0.99] if letters else [0.5, 0.5])
     found = [(v.start, v.text, v.confidence) for v in document.variants]
     assert found == [(0, "l", 0.6), (0, "I", 0.39), (1, "t", 0.99)]
+    done = write(corrected(signal, "It"), tmp_path / "b.hocr")
+    assert done == content.replace("l</span>", "I</span>", 1 if letters else 0).replace("lt", "It")
 
 
 def test_words_that_are_joined_or_parted_stay_in_their_line(tmp_path: Path, alto: str) -> None:
@@ -279,3 +291,35 @@ def test_a_text_may_be_written_as_another_kind_of_file(tmp_path: Path) -> None:
     for kind in (XML, HOCR, Lines, Table):
         path = kind().write(signal, tmp_path / f"b{kind.suffixes[0]}")
         assert text_of(kind().read(path).data) == "one two\nthree"
+
+
+def spellings(text: str) -> st.SearchStrategy[str]:
+    """The same number of words on the same lines, spelled otherwise."""
+    word = st.text("abé<&\"'>", min_size=1, max_size=5)
+    parts = [word if part.strip() else st.just(part) for part in re.split(r"(\s+)", text)]
+    return st.tuples(*parts).map("".join)
+
+
+@pytest.mark.parametrize("name", ["alto", "page", "hocr"])
+@given(data=st.data())
+@settings(max_examples=60)
+def test_any_correction_of_words_is_read_again_and_nothing_else_changes(
+    name: str, samples: dict[str, str], data: st.DataObject
+) -> None:
+    content = samples[name]
+    path = Path("a.hocr" if name == "hocr" else "a.xml")
+    kind = HOCR() if name == "hocr" else XML()
+    document = kind.parse(decode(content.encode(), path), path)
+    text = data.draw(spellings(document.text))
+    signal = Signal(document.codes, {"document": document})
+    written = kind.compose(corrected(signal, text))
+    again = kind.parse(decode(written, path), path)
+    assert again.text == text
+    assert kind.compose(Signal(again.codes, {"document": again})) == written
+    tags = [re.sub(r"(CONTENT=)(\"[^\"]*\"|'[^']*')", r"\1", tag) for tag in TAG.findall(content)]
+    new = [re.sub(r"(CONTENT=)(\"[^\"]*\"|'[^']*')", r"\1", tag)
+           for tag in TAG.findall(written.decode())]  # fmt: skip
+    assert new == tags
+
+
+TAG = re.compile(r"<(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>")

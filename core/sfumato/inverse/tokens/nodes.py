@@ -31,6 +31,7 @@ class Nodes:
         coarse: Its coarse state.
         machine: State of the machine; 0 without one.
         mass: p(this node | y up to here); sums to 1 over an item.
+        peak: The weight of its likeliest history alone; 1 at most over an item.
     """
 
     item: Int[ndarray, " nodes"]
@@ -38,6 +39,7 @@ class Nodes:
     coarse: Int[ndarray, " nodes"]
     machine: Int[ndarray, " nodes"]
     mass: Float[ndarray, " nodes"]
+    peak: Float[ndarray, " nodes"]
 
     def __len__(self) -> int:
         return len(self.item)
@@ -53,6 +55,7 @@ class Layer:
         token: Token at the place.
         target: Node after it.
         joint: p(arc | y up to here); sums to 1 over an item.
+        peak: The weight of the likeliest history that ends with the arc; 1 at most over an item.
     """
 
     nodes: Nodes
@@ -60,6 +63,7 @@ class Layer:
     token: Int[ndarray, " arcs"]
     target: Int[ndarray, " arcs"]
     joint: Float[ndarray, " arcs"]
+    peak: Float[ndarray, " arcs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,26 +90,28 @@ def shares(mass: ndarray, item: ndarray, items: int) -> tuple[ndarray, ndarray]:
 
 
 def expand(
-    chain: Sequential, machine: Machine | None, nodes: Nodes, live: ndarray, step: Step,
-    beam: int, floor: float,
-) -> tuple[Layer, ndarray, ndarray]:  # fmt: skip
+    chain: Sequential,
+    machine: Machine | None,
+    nodes: Nodes,
+    live: Int[ndarray, " n"],
+    step: Step,
+    *,
+    beam: int,
+    floor: float,
+) -> tuple[Layer, ndarray, ndarray]:
     """Appends a token to every history of the nodes ``live``.
 
     Returns:
-        The layer; the total weight of each item's histories before anything was left out,
-        ``[items]``; and the share of it that was left out.
+        The layer; the total weight of each item's histories, ``[items]``; and the share of what
+        was promised that was left out.
     """
     items = len(step.like)
     node, token, weight, following, after = candidates(chain, machine, nodes, live, step)
     item = nodes.item[node]
     coarse = chain.coarse.follow[nodes.coarse[node], token]
-    promise = weight * step.ahead[item, coarse]
-    if step.potential is not None:
-        promise = promise * step.potential[after]
-    total = np.bincount(item, weight, items)
-    best = np.zeros(items)
-    np.maximum.at(best, item, promise)
-    keep = np.flatnonzero(promise > floor * best[item])
+    promise = weight * promise_of(step, item, coarse, after)
+    promised = np.bincount(item, promise, items)
+    keep = np.flatnonzero(promise > floor * highest(promise, item, items)[item])
     if len(keep) > 8 * beam:
         keep = keep[ranks(promise[keep], item[keep]) < 8 * beam]
     node, token, weight, promise = node[keep], token[keep], weight[keep], promise[keep]
@@ -125,11 +131,28 @@ def expand(
             following, after, coarse = following[near], after[near], coarse[near]
             target, first = merged(item, after, following)
     joint, kept = shares(weight, item, items)
-    lost = 1 - kept / np.where(total > 0, total, 1)
-    after_nodes = Nodes(
-        item[first], following[first], coarse[first], after[first], np.bincount(target, joint)
-    )
-    return Layer(after_nodes, node, token, target, joint), kept, np.maximum(lost, 0)
+    held = np.bincount(item, weight * promise_of(step, item, coarse, after), items)
+    lost = 1 - held / np.where(promised > 0, promised, 1)
+    peak = weight * nodes.peak[node] / nodes.mass[node]
+    peak = peak / highest(peak, item, items)[item]
+    reached = Nodes(
+        item[first], following[first], coarse[first], after[first],
+        np.bincount(target, joint), highest(peak, target, len(first)),
+    )  # fmt: skip
+    return Layer(reached, node, token, target, joint, peak), kept, np.maximum(lost, 0)
+
+
+def promise_of(step: Step, item: ndarray, coarse: ndarray, machine: ndarray) -> ndarray:
+    """What the rest of y is expected to make of a history's weight."""
+    ahead = step.ahead[item, coarse]
+    return ahead if step.potential is None else ahead * step.potential[machine]
+
+
+def highest(values: ndarray, group: ndarray, groups: int) -> Float[ndarray, " groups"]:
+    """The highest value of each group, 0 where it has none."""
+    found = np.zeros(groups)
+    np.maximum.at(found, group, values)
+    return found
 
 
 def candidates(

@@ -126,7 +126,8 @@ class Rows:
         t = shown(process, x[index], real[index]) if level is None else level
         told = self.problem.told(item[index].tolist())
         log_p = self.problem.denoiser(x[index], t, told).log_probs.double()
-        log_p = visible(log_p, x[index], process)
+        # of a state that the prior excludes, an exact denoiser knows nothing: no weight
+        log_p = visible(torch.where(log_p.isnan(), -torch.inf, log_p), x[index], process)
         log_q[index] = torch.where(real[index].unsqueeze(-1), log_p, log_q[index])
         return log_q
 
