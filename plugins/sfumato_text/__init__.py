@@ -24,7 +24,19 @@ PLUGIN = Plugin(
         "constrain": "sfumato_text.operators:Constrain",
         "denoise-ocr": "sfumato_text.operators:DenoiseOCR",
     },
-    backbones={"counts": "sfumato_text.backbones.counts:Counts"},
+    backbones={
+        "counts": "sfumato_text.backbones.counts:Counts",
+        "towers": "sfumato_text.backbones.towers:Towers",
+        "bert": "sfumato_text.backbones.masked_lms:Bert",
+        "modernbert": "sfumato_text.backbones.masked_lms:ModernBert",
+        "eurobert": "sfumato_text.backbones.masked_lms:EuroBert",
+        "masked-lm": "sfumato_text.backbones.masked_lms:MaskedLM",
+        "bidirectional-llama": "sfumato_text.backbones.llama:BidirectionalLlama",
+        "dit": "sfumato_text.backbones.dit:DiT",
+    },
+    converters={
+        "masked-lm": "sfumato_text.converters:masked_lm",
+    },
     codecs={
         "characters": "sfumato_text.tokenisers:from_dict",
         "bytes": "sfumato_text.tokenisers:from_dict",
