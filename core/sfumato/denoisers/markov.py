@@ -43,8 +43,8 @@ class MarkovChain(TokenDenoiser):
     """
 
     process: Categorical
-    initial: Float[Tensor, " tokens"]
-    transition: Float[Tensor, "tokens tokens"]
+    initial: Float[Tensor, " states"]
+    transition: Float[Tensor, "rows columns"]
 
     def __post_init__(self) -> None:
         K = self.process.tokens

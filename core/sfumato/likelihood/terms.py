@@ -23,15 +23,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sfumato.errors import UnsupportedError
+from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.processes import Categorical, Mixing, TokenLevel
 from sfumato.processes.categorical import TINY
 
 __all__ = [
     "certain",
     "cross_entropy",
+    "is_uniform",
     "masked",
     "require_absorbing",
+    "require_tokens",
     "score_entropy",
     "uniform_entropy",
     "variational",
@@ -49,6 +51,21 @@ def require_absorbing(process: Categorical, method: str) -> None:
         raise UnsupportedError(
             method, "an absorbing process", f"this is {process}",
             instead=["score_bound", "variational_bound"],
+        )  # fmt: skip
+
+
+def require_tokens(x_0: Tensor, valid: Tensor, tokens: int) -> None:
+    """Refuses data that holds what is no clean token, such as MASK, where places exist.
+
+    Raises:
+        InvalidOptionError: Naming the first such place.
+    """
+    wrong = valid & ((x_0 < 0) | (x_0 >= tokens))
+    if bool(wrong.any()):
+        where = wrong.nonzero()[0].tolist()
+        raise InvalidOptionError(
+            "tokens", f"{int(x_0[tuple(where)])} at place {where[1:]} of item {where[0]}",
+            f'clean tokens are 0 to {tokens - 1}; say in condition["valid"] what is padding',
         )  # fmt: skip
 
 
@@ -101,7 +118,8 @@ def score_entropy(
     s = process.ratios(log_probs, x_t, t)
     # where nothing counts the gradient must be 0, not 0/0
     r, s = torch.where(counts, r, 1.0), torch.where(counts, s, 1.0)
-    excess = torch.where(r > 0, r * (r.clamp(min=TINY) / s).log() - r + s, s)
+    surprise = (torch.where(r > 0, r, 1.0) / torch.where(r > 0, s, 1.0)).log()
+    excess = r * surprise - r + s
     total = torch.where(counts, rate * excess, 0.0).flatten(1).sum(dim=1)
     return total / t.alpha.to(x_0.device).clamp(min=TINY)
 

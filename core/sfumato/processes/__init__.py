@@ -6,6 +6,7 @@ from sfumato.processes.gaussian import Gaussian, Level, Number, Scales, combine,
 from sfumato.processes.grids import karras, log_snr, uniform
 from sfumato.processes.matrix import Dense, Rates, Steps
 from sfumato.processes.mixing import Absorbing, Hybrid, Marginal, Mixing, Uniform
+from sfumato.processes.product import Levels, Product
 from sfumato.processes.schedules import (
     EDM,
     VE,
@@ -38,12 +39,14 @@ __all__ = [
     "Gaussian",
     "Hybrid",
     "Level",
+    "Levels",
     "LinearBeta",
     "LinearSurvival",
     "Marginal",
     "Mixing",
     "NearestNeighbour",
     "Number",
+    "Product",
     "Rates",
     "Scales",
     "Schedule",

@@ -56,8 +56,18 @@ class TokenLevel:
 
     def against(self, x: Tensor) -> Tensor:
         """α shaped to meet ``[batch, *x]``, on the device of ``x``."""
-        alpha = self.alpha.to(x.device)
-        return alpha if alpha.ndim == 0 else alpha.reshape(-1, *(1,) * (x.ndim - 1))
+        return against(self.alpha, x)
+
+
+def against(value: Tensor, x: Tensor) -> Tensor:
+    """One number, or one per item, shaped to meet ``[batch, *x]`` on the device of ``x``."""
+    value = value.to(x.device)
+    return value if value.ndim == 0 else value.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def alive(s: TokenLevel, t: TokenLevel) -> Tensor:
+    """α_t/α_s: the chance to live on from s to t; 1 where nothing is alive at s to be lost."""
+    return torch.where(s.alpha > 0, t.alpha / s.alpha.clamp(min=TINY), 1.0)
 
 
 class Categorical(ABC):

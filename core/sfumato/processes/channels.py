@@ -10,7 +10,7 @@ Rosenthal & Wei, 2001), and what that changes is checked.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
@@ -23,7 +23,7 @@ __all__ = ["Confusion", "NearestNeighbour"]
 
 
 def Confusion(  # noqa: N802
-    channel: Float[Tensor, "tokens tokens"],
+    channel: Float[Tensor, "tokens columns"],
     *,
     survival: Survival | None = None,
     tolerance: float = 0.01,
@@ -65,7 +65,7 @@ def Confusion(  # noqa: N802
 
 
 def NearestNeighbour(  # noqa: N802
-    vectors: Float[Tensor, "tokens dim"], neighbours: int, *, survival: Survival | None = None
+    vectors: Real[Tensor, "tokens dim"], neighbours: int, *, survival: Survival | None = None
 ) -> Rates:
     """Tokens jump to those that are near them (Austin et al., 2021, appendix A.2.4).
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from sfumato import draws
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
-from sfumato.processes.categorical import Categorical, TokenLevel
+from sfumato.processes.categorical import Categorical, TokenLevel, alive
 from sfumato.processes.exponentials import exponential, limit
 from sfumato.processes.survivals import LinearSurvival, Survival
 
@@ -104,7 +104,7 @@ class Rates(Dense):
     """
 
     tokens: int
-    rates: Float[Tensor, "states states"] = field(repr=False)
+    rates: Float[Tensor, "rows columns"] = field(repr=False)
     survival: Survival = field(default_factory=LinearSurvival)
 
     def __post_init__(self) -> None:
@@ -128,8 +128,8 @@ class Rates(Dense):
         return limit(self.rates)
 
     def between(self, s: TokenLevel, t: TokenLevel) -> Tensor:
-        clock = (s.alpha / t.alpha).log()
-        lasting = torch.isfinite(clock)  # not so where α_t = 0, be α_s 0 or not
+        clock = -alive(s, t).log()
+        lasting = torch.isfinite(clock)
         Q = exponential(self.rates, torch.where(lasting, clock, 0.0))
         return torch.where(lasting[..., None, None], Q, self.forgotten)
 
@@ -153,7 +153,7 @@ class Steps(Dense):
     """
 
     tokens: int
-    matrices: Float[Tensor, "steps states states"] = field(repr=False)
+    matrices: Float[Tensor, "steps rows columns"] = field(repr=False)
     survival: Survival = field(default_factory=LinearSurvival, init=False)
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from sfumato import draws
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
-from sfumato.processes.categorical import TINY, Categorical, TokenLevel
+from sfumato.processes.categorical import TINY, Categorical, TokenLevel, against, alive
 from sfumato.processes.survivals import LinearSurvival, Survival
 
 __all__ = ["Absorbing", "Hybrid", "Marginal", "Mixing", "Uniform"]
@@ -59,7 +59,7 @@ class Mixing(Categorical):
         return self.replace(x_0, t.against(x_0), streams)
 
     def renoise(self, x_s: Tensor, s: TokenLevel, t: TokenLevel, streams: Streams) -> Tensor:
-        return self.replace(x_s, t.against(x_s) / s.against(x_s), streams)
+        return self.replace(x_s, against(alive(s, t), x_s), streams)
 
     def replace(self, x: Tensor, alive: Tensor, streams: Streams) -> Tensor:
         """Keeps each token with chance ``alive``, and draws the others from π."""
@@ -105,8 +105,7 @@ class Mixing(Categorical):
             stay: ``[batch, *x]``; clean: ``[batch, *x, tokens]``; noise: ``[batch, *x]``. Their sum
             over all is 1.
         """
-        alpha_s, alpha_t = s.against(x_t), t.against(x_t)
-        a = alpha_t / alpha_s
+        alpha_s, a = s.against(x_t), against(alive(s, t), x_t)
         pi = self.pi(x_t.device)[x_t]
         seen = x_t < self.tokens
         share = self.share(log_probs, x_t, t)
@@ -159,7 +158,7 @@ class Mixing(Categorical):
         return x_s
 
     def matrix(self, s: TokenLevel, t: TokenLevel) -> Tensor:
-        a = t.alpha / s.alpha
+        a = alive(s, t)
         return a * torch.eye(self.states, dtype=torch.float64) + (1 - a) * self.pi()
 
 

@@ -14,5 +14,13 @@ from sfumato.testing.operators import check_operator
 from sfumato.testing.plugins import check_plugin
 from sfumato.testing.processes import check_process
 from sfumato.testing.samplers import check_sampler
+from sfumato.testing.tokens import check_token_denoiser
 
-__all__ = ["check_format", "check_operator", "check_plugin", "check_process", "check_sampler"]
+__all__ = [
+    "check_format",
+    "check_operator",
+    "check_plugin",
+    "check_process",
+    "check_sampler",
+    "check_token_denoiser",
+]

@@ -156,10 +156,12 @@ def token_loss(
     Raises:
         UnknownNameError: If the table has no such row.
         UnsupportedError: If the process cannot be trained with that row.
+        InvalidOptionError: If ``x_0`` holds what is no clean token.
     """
     kind = kind or default_loss(denoiser.process)
     if kind not in TOKEN_LOSSES:
         raise UnknownNameError("loss", kind, TOKEN_LOSSES)
     valid = valid_places(x_0, condition)
+    terms.require_tokens(x_0, valid, denoiser.process.tokens)
     safe = torch.where(valid, x_0, 0)
     return TOKEN_LOSSES[kind](Case(denoiser, safe, t, streams, condition, valid))
