@@ -12,11 +12,14 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition
 from sfumato.denoisers.guided import ClassifierFree
-from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Operator
 from sfumato.inverse.problems import Solver
 from sfumato.inverse.tasks import Task
+from sfumato.inverse.tokens import registry as token_registry
+from sfumato.inverse.tokens.problems import TokenSolver
+from sfumato.inverse.tokens.tasks import TokenTask
 from sfumato.noise import Streams
 from sfumato.priors import Prior
 from sfumato.processes.grids import GRIDS
@@ -38,7 +41,10 @@ from sfumato.runs import (
     solve,
 )
 from sfumato.samplers import SAMPLERS, Sampler, Step, run
+from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
+from sfumato.token_priors import TokenPrior
+from sfumato.token_runs import pose, reconstruct_tokens, sample_tokens
 
 __all__ = ["degrade", "explain", "reconstruct", "sample"]
 
@@ -51,7 +57,7 @@ def reconstruct(
     n: int = 4,
     seed: int = 0,
     first: int = 0,
-    solver: str | Solver = "auto",
+    solver: str | Solver | TokenSolver = "auto",
     steps: int | None = None,
     options: Mapping[str, Any] | None = None,
     budget: int | None = None,
@@ -60,7 +66,7 @@ def reconstruct(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
     callback: Callable[[float, Step], Any] | None = None,
-) -> Result:
+) -> Any:
     """Draws samples of x given a measurement y.
 
     Args:
@@ -83,7 +89,7 @@ def reconstruct(
 
     Returns:
         A ``Result``. For a measurement of one item its samples are ``[n, *x]``; for several items
-        ``[items, n, *x]``.
+        ``[items, n, *x]``. A prior over tokens gives a ``TokenResult``.
 
     Raises:
         SfumatoError: If the input does not fit, before any compute.
@@ -94,6 +100,14 @@ def reconstruct(
     prior = Prior.load(prior) if isinstance(prior, str) else prior
     if device is not None and torch.device(device) != prior.device:
         prior = prior.to(device)
+    if isinstance(prior, TokenPrior) or isinstance(operator, TokenTask):
+        prior, task, signal = matched(prior, operator, measurement)
+        assert not isinstance(solver, Solver)
+        return reconstruct_tokens(
+            prior, task, signal, n=n, seed=seed, first=first, solver=solver, steps=steps,
+            options=options, budget=budget, condition=condition, callback=callback,
+        )  # fmt: skip
+    assert not isinstance(solver, TokenSolver)
     bound = bind(operator, measurement)
     y = bound.y.to(device=prior.device, dtype=dtype if not bound.y.is_complex() else bound.y.dtype)
     check_finite("the measurement", y)
@@ -166,8 +180,8 @@ def sample(
     n: int = 1,
     seed: int = 0,
     first: int = 0,
-    sampler: str | Sampler = "heun",
-    steps: int = 30,
+    sampler: str | Sampler | TokenSampler = "auto",
+    steps: int | None = None,
     grid: str = "karras",
     shape: tuple[int, ...] | None = None,
     condition: Condition = None,
@@ -176,16 +190,18 @@ def sample(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
     callback: Callable[[float, Step], Any] | None = None,
-) -> Tensor:
-    """Draws from a prior, ``[n, *x]`` in physical units.
+) -> Any:
+    """Draws from a prior, ``[n, *x]`` in physical units; a tuple of draws for tokens.
 
     Args:
         prior: A prior, or the name or folder of one.
         n: How many.
         seed: Sample j depends on (seed, first + j) and nothing else.
         first: Index of the first sample.
-        sampler: Name or instance of a sampler.
-        steps: Steps of the grid.
+        sampler: Name or instance of a sampler; ``"auto"`` is "heun", and for tokens the one that
+            is exact at the cost of one evaluation per token.
+        steps: Steps of the grid; 30 if not given. Samplers of tokens that choose the places
+            themselves take as many as they need.
         grid: ``"karras"``, ``"log-snr"`` or ``"uniform"``.
         shape: Shape of one x, where the prior leaves it open.
         condition: What the prior is told: one value for all, or a tensor with one per sample.
@@ -203,6 +219,14 @@ def sample(
         prior = prior.to(device)
     if n < 1:
         raise InvalidOptionError("sample", f"n={n}", "ask for 1 sample or more")
+    if isinstance(prior, TokenPrior):
+        assert not isinstance(sampler, Sampler)
+        return sample_tokens(
+            prior, n=n, seed=seed, first=first, sampler=sampler, steps=steps, shape=shape,
+            condition=condition, batch=batch, callback=callback,
+        )  # fmt: skip
+    assert not isinstance(sampler, TokenSampler)
+    sampler, steps = "heun" if sampler == "auto" else sampler, 30 if steps is None else steps
     if shape is None:
         if None in prior.shape:
             raise ShapeError("shape", (), "given for this prior, such as shape=(3, 64, 64)")
@@ -241,9 +265,43 @@ def degrade(task: Task | Operator, signal: Signal | Tensor, *, seed: int = 0) ->
     return task.measure(data, seed=seed)
 
 
-def explain(operator: Operator, prior: Prior, **choice: Any) -> registry.Explanation:
-    """Which solvers apply, what they cost and are, and which is the default and why."""
+def explain(
+    operator: Operator | TokenTask, prior: Prior, signal: Signal | None = None, **choice: Any
+) -> registry.Explanation | token_registry.Explanation:
+    """Which solvers apply, what they cost and are, and which is the default and why.
+
+    Args:
+        operator: How y arises from x; for tokens the task, whose ``signal`` is needed too.
+        prior: The prior.
+        signal: The input of a task on tokens.
+        choice: ``budget``: network evaluations per sample that may be spent.
+    """
+    if isinstance(prior, TokenPrior):
+        prior, task, given = matched(prior, operator, signal)
+        problem = pose(prior, task, given)
+        if problem is None:
+            raise InvalidOptionError("explain", "the input leaves nothing open", "give another")
+        return token_registry.explain(problem, **choice)
+    assert isinstance(operator, Operator)
     return registry.explain(operator, prior.denoiser, **choice)
+
+
+def matched(
+    prior: Prior, operator: Operator | Task, signal: Tensor | Signal | None
+) -> tuple[TokenPrior, TokenTask, Signal]:
+    """The three, if all are about tokens.
+
+    Raises:
+        UnsupportedError: If one of them is not.
+    """
+    if not isinstance(prior, TokenPrior):
+        raise UnsupportedError(type(operator).__name__, "a prior over tokens", f"found {prior!r}")
+    if not isinstance(operator, TokenTask):
+        found = f"found {type(operator).__name__}"
+        raise UnsupportedError("a prior over tokens", "an operator on tokens", found)
+    if not isinstance(signal, Signal):
+        raise ShapeError("the input", (), "a Signal, as plugin.read returns")
+    return prior, operator, signal
 
 
 def use(prior: Prior, shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -51,10 +51,15 @@ class Plugin:
         priors: Name → folder of a shipped prior, as ``"package:relative/folder"``. The first one
             is the default.
         datasets: Name → data set class for fine-tuning. The first one is the default.
+        codecs: Name → codec class for priors over tokens, such as a tokeniser: ``tokens``,
+            ``encode``, ``decode``, ``to_dict`` and ``from_dict``.
         metrics: Name → ``(estimate, reference) -> Tensor``, one value per item.
         baselines: Name → classical method to compare with, ``(operator, y) -> x``.
         converters: Name → ``(path) -> Prior`` and ``"to_" + name`` → ``(prior, path)``.
         pictures: ``(Signal) -> PIL image``; how a report shows one item. Empty for none.
+        words: ``(data) -> str``; how one reading is shown in a line. Empty for none.
+        passages: ``(TokenResult) -> passages``; how a report shows a restored text (see
+            ``sfumato.evaluation.passages``). Empty for none.
         equal_channels: Whether data of one channel may be taken for data of several that are all
             equal, as a grey picture for a coloured one, and so be given to a prior of these.
         demo: ``(folder, *, seed, progress) -> Path`` of the report. Empty for none.
@@ -69,10 +74,13 @@ class Plugin:
     backbones: Mapping[str, str] = field(default_factory=dict)
     priors: Mapping[str, str] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
+    codecs: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, str] = field(default_factory=dict)
     converters: Mapping[str, str] = field(default_factory=dict)
     pictures: str = ""
+    words: str = ""
+    passages: str = ""
     equal_channels: bool = False
     demo: str = ""
 

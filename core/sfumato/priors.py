@@ -212,6 +212,10 @@ class Prior:
         denoiser = replace(self.denoiser, network=network)
         return replace(self, denoiser=denoiser, card=self.card if card is None else card)
 
+    def learner(self, network: nn.Module) -> Preconditioned:
+        """What is trained when this prior is: its denoiser around ``network``."""
+        return replace(self.denoiser, network=network)
+
     def sized(self, shape: tuple[int, ...], *, tile: int = 768, overlap: int = 64) -> Denoiser:
         """The denoiser for one x of ``shape``: padded to the network's multiple, and tiled.
 
@@ -257,7 +261,12 @@ def read(folder: Path) -> Prior:
                 f"format {description['format']} is newer than this version",
                 "update sfumato",
             )
-        return build(description, read_weights(folder / "prior.safetensors"))
+        weights = read_weights(folder / "prior.safetensors")
+        if description.get("kind") == "tokens":
+            from sfumato import token_priors
+
+            return token_priors.build(description, weights)
+        return build(description, weights)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
         if isinstance(error, CheckpointError | UnknownNameError):
             raise
@@ -283,8 +292,7 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
     network.load_state_dict(
         {key: v.float() if v.is_floating_point() else v for key, v in weights.items()}
     )
-    if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
-        raise ValueError("weights are not finite")
+    finite(network)
     network.eval().requires_grad_(False)
     parts = dict(description["denoiser"])
     parts["range"] = tuple(parts["range"]) if parts.get("range") else None
@@ -297,3 +305,9 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
         options=options,
         card=description["card"],
     )
+
+
+def finite(network: nn.Module) -> None:
+    """Raises ``ValueError`` if a weight is NaN or infinite."""
+    if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
+        raise ValueError("weights are not finite")

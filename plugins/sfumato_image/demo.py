@@ -154,9 +154,10 @@ def restored(
     prior: Prior, task: Task, measured: Signal, title: str, seed: int, show: bool
 ) -> Result:
     with bar(title, show=show) as advance:
-        return reconstruct(
+        result: Result = reconstruct(
             prior, task, measured, n=4, seed=seed, callback=lambda share, _: advance(share)
         )
+    return result
 
 
 def crop(photograph: str, corner: tuple[int, int], side: int) -> Signal:

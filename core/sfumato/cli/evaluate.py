@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sfumato.evaluation.scores import Scores
     from sfumato.results import Result
     from sfumato.signals import Signal
+    from sfumato.token_results import TokenResult
 
 __all__ = ["evaluate"]
 
@@ -46,6 +48,8 @@ def evaluate(
     from sfumato.results import Result
 
     folders = result_folders(folder)
+    if any(of_tokens(where) for where in folders.values()):
+        return evaluate_tokens(folders, reference, report, overwrite=save.overwrite)
     pairs = [(name, Result.load(where)) for name, where in folders.items()]
     truths = {name: truth_of(result, name, reference) for name, result in pairs}
     if report is not None:
@@ -83,7 +87,47 @@ def result_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def truth_of(result: Result, name: str, reference: Path) -> Signal:
+def of_tokens(folder: Path) -> bool:
+    """Whether a folder holds a restored sequence."""
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and facts.get("kind") == "tokens"
+
+
+def evaluate_tokens(
+    folders: dict[str, Path], reference: Path, report: Path | None, *, overwrite: bool
+) -> Answer:
+    """The same for restored sequences: metrics of the input, the estimate and one sample."""
+    from sfumato.evaluation.passages import token_section
+    from sfumato.evaluation.report import write_report
+    from sfumato.evaluation.scores import score_tokens
+    from sfumato.token_results import TokenResult
+
+    pairs = [(name, TokenResult.load(where)) for name, where in folders.items()]
+    truths = {name: truth_of(result, name, reference) for name, result in pairs}
+    if report is not None:
+        check_file(report, overwrite=overwrite)
+    scores = {name: score_tokens(result, truths[name]) for name, result in pairs}
+    if report is not None:
+        sections = [token_section(r, title=n, scores=scores[n].table()) for n, r in pairs]
+        write_report(report, sections)
+    view: list[Any] = []
+    for name, found in scores.items():
+        head, *rows = found.table()
+        one = plain_table(name if len(scores) > 1 else "", *head[1:])
+        for row in rows:
+            one.add_row(*row)
+        view.append(one)
+    skipped = {metric: why for s in scores.values() for metric, why in s.skipped.items()}
+    view += [f"{metric} left out: {why}" for metric, why in skipped.items()]
+    found_rows = {n: {"folder": folders[n], **s.as_json()} for n, s in scores.items()}
+    data = {"command": "evaluate", "reference": reference, "results": found_rows, "report": report}
+    return Answer(data, tuple(view))
+
+
+def truth_of(result: Result | TokenResult, name: str, reference: Path) -> Signal:
     """The true signal of a result, read by its plugin."""
     plugin = load_plugin(plugin_name(result, name))
     if not reference.is_dir():
@@ -95,11 +139,11 @@ def truth_of(result: Result, name: str, reference: Path) -> Signal:
     return plugin.read(match)
 
 
-def plugin_name(result: Result, name: str) -> str:
+def plugin_name(result: Result | TokenResult, name: str) -> str:
     found = result.record.get("plugin")
     if not found:
         raise CheckpointError(name, "its record names no plugin")
-    if result.axis != 0:
+    if getattr(result, "axis", 0) != 0:
         raise InvalidOptionError(name, "it is a batch of several items", "evaluate it in Python")
     return str(found)
 

@@ -14,8 +14,9 @@ from sfumato.cli.reconstruct import load_prior
 from sfumato.registry import load_plugin
 
 if TYPE_CHECKING:
-    from sfumato.inverse.tasks import Bound, Task
+    from sfumato.inverse.tasks import Task
     from sfumato.priors import Prior
+    from sfumato.signals import Signal
 
 __all__ = ["explain"]
 
@@ -42,22 +43,34 @@ def explain(
     domain = load_plugin(plugin)
     task = domain.operator(operator, **(task_options or {}))
     model = load_prior(domain, prior)
-    bound = task.bind(domain.read(source)) if source is not None else stand_in(task, model)
+    signal = domain.read(source) if source is not None else stand_in(task, model)
     from sfumato.api import explain as explanation_of
+    from sfumato.inverse.tokens.tasks import TokenTask
 
-    explanation = explanation_of(bound.operator, model, budget=budget)
+    notes: tuple[str, ...] = ()
+    if isinstance(task, TokenTask):
+        explanation = explanation_of(task, model, signal, budget=budget)
+    else:
+        bound = task.bind(signal)
+        notes = bound.notes
+        explanation = explanation_of(bound.operator, model, budget=budget)
     data = asdict(explanation)
     head = {"command": "explain", "plugin": plugin, "operator": operator, "prior": repr(model)}
-    return Answer(head | data, (str(explanation), *bound.notes))
+    return Answer(head | data, (str(explanation), *notes))
 
 
-def stand_in(task: Task, prior: Prior) -> Bound:
-    """The task bound to a simulated measurement of noise with the shape the prior models."""
+def stand_in(task: Task, prior: Prior) -> Signal:
+    """A simulated measurement of noise with the shape the prior models; of a draw, for tokens."""
     import torch
 
+    from sfumato.api import sample
     from sfumato.noise import Streams
     from sfumato.signals import Signal
+    from sfumato.token_priors import TokenPrior
 
+    if isinstance(prior, TokenPrior):
+        (drawn,) = sample(prior, shape=tuple(SIDE if n is None else n for n in prior.shape))
+        return task.degrade(prior.codec.to_signal(drawn))
     shape = [SIDE if n is None else n for n in prior.shape]
     noise = Streams.count(0, 1).uniform(torch.zeros(1, *shape)) - 0.5
-    return task.bind(task.degrade(Signal(prior.codec.decode(noise)[0])))
+    return task.degrade(Signal(prior.codec.decode(noise)[0]))

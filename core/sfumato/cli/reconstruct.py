@@ -24,7 +24,7 @@ from sfumato.cli.options import (
     literals,
 )
 from sfumato.cli.paths import expand, subfolders
-from sfumato.errors import InvalidOptionError, PluginError
+from sfumato.errors import InvalidOptionError, PluginError, UnsupportedError
 from sfumato.files import atomic_folder, check_folder
 from sfumato.registry import load_plugin
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sfumato.priors import Prior
     from sfumato.results import Result
     from sfumato.signals import Signal
+    from sfumato.token_results import TokenResult
 
 __all__ = ["Choice", "reconstruct"]
 
@@ -65,8 +66,8 @@ class Choice:
     label: int | None = None
     baseline: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
 
-    def checked(self, plugin: Plugin) -> Choice:
-        """This, if its numbers and names make sense.
+    def checked(self, plugin: Plugin, task: Task) -> Choice:
+        """This, if its numbers and names make sense for ``task``.
 
         Raises:
             InvalidOptionError: If a number is out of range.
@@ -77,9 +78,12 @@ class Choice:
             if value is not None and value < 1:
                 raise InvalidOptionError(f"--{name}", str(value), "use 1 or more")
         if self.solver != "auto":
-            from sfumato.inverse.registry import make
+            from sfumato.inverse import registry
+            from sfumato.inverse.tokens import registry as token_registry
+            from sfumato.inverse.tokens.tasks import TokenTask
 
-            make(self.solver, **self.arguments)
+            table: Any = token_registry if isinstance(task, TokenTask) else registry
+            table.make(self.solver, **self.arguments)
         for name in self.baseline:
             try:
                 inspect.signature(plugin.part("baselines", name)).bind("operator", "y")
@@ -118,14 +122,14 @@ def reconstruct(
     """
     domain = load_plugin(plugin)
     task = domain.operator(operator, **(task_options or {}))
-    choice.checked(domain)
+    choice.checked(domain, task)
     compute = compute.checked()
     model = load_prior(domain, prior)
     paths = expand(domain, inputs)
     for path in paths[1:]:  # the first is checked last, and kept
-        task.bind(domain.read(path))
+        task.check(domain.read(path))
     first = domain.read(paths[0])
-    task.bind(first)
+    task.check(first)
     folder = out or Path(f"{paths[0].stem}-{operator}")
     check_folder(folder, overwrite=save.overwrite)
     model = model.to(compute.device)
@@ -161,10 +165,10 @@ def solve(
     compute: Compute,
     index: int,
     bar: Any,
-) -> Result:
+) -> Result | TokenResult:
     from sfumato.api import reconstruct as compute_samples
 
-    return compute_samples(
+    found: Result | TokenResult = compute_samples(
         prior, task, signal,
         n=choice.n, seed=choice.seed, first=index, solver=choice.solver, budget=choice.budget,
         steps=choice.steps, options=literals(choice.options),
@@ -172,9 +176,10 @@ def solve(
         batch=compute.batch, dtype=compute.torch_dtype,
         callback=lambda share, _: bar(share),
     )  # fmt: skip
+    return found
 
 
-def recorded(result: Result, path: Path, plugin: str) -> dict[str, Any]:
+def recorded(result: Result | TokenResult, path: Path, plugin: str) -> dict[str, Any]:
     """The record of a result, with the hash of its input and the plugin's version."""
     from sfumato.records import run_record
 
@@ -193,6 +198,10 @@ def baselines(
     """Estimates of classical methods, ``[*x]``, in physical units."""
     if not names:
         return {}
+    from sfumato.inverse.tokens.tasks import TokenTask
+
+    if isinstance(task, TokenTask):
+        raise UnsupportedError("--baseline", "an operator of numbers", "this one is of tokens")
     bound = task.bind(signal)
     return {
         name: bound.finish(plugin.part("baselines", name)(bound.operator, bound.y)[0].cpu())
@@ -200,14 +209,18 @@ def baselines(
     }
 
 
-def write(result: Result, folder: Path, others: dict[str, Tensor], *, overwrite: bool) -> None:
+def write(
+    result: Result | TokenResult, folder: Path, others: dict[str, Tensor], *, overwrite: bool
+) -> None:
     """Puts a result, with those of baselines, into its folder."""
+    from sfumato.results import Result
+
     with atomic_folder(folder, overwrite=overwrite) as work:
         result.save(work / "result")
         for entry in (work / "result").iterdir():
             entry.rename(work / entry.name)
         (work / "result").rmdir()
-        if others:
+        if others and isinstance(result, Result):
             add_baselines(result, work, others)
 
 
@@ -231,8 +244,11 @@ def outputs(folder: Path) -> dict[str, Any]:
     return {"restored": restored, "report": folder / "report.html"}
 
 
-def remarks(result: Result) -> list[str]:
+def remarks(result: Result | TokenResult) -> list[str]:
+    from sfumato.evaluation.passages import token_verdict
     from sfumato.evaluation.wordings import verdict
+    from sfumato.results import Result
 
     solver = f"solver {result.record['solver']}: {result.record['reason']}"
-    return [verdict(result), solver, *(str(note) for note in result.record.get("notes", ()))]
+    said = verdict(result) if isinstance(result, Result) else token_verdict(result)
+    return [said, solver, *(str(note) for note in result.record.get("notes", ()))]

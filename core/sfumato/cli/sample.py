@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -27,8 +28,6 @@ from sfumato.records import run_record
 from sfumato.registry import load_plugin
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sfumato.plugin import Plugin
     from sfumato.priors import Prior
 
@@ -36,6 +35,9 @@ __all__ = ["Draw", "sample"]
 
 SIDE = 64
 """Side of a sample where prior and person leave it open."""
+
+LENGTH = 200
+"""Tokens of a sample where prior and person leave it open."""
 
 
 @Parameter(name="*", group=Group("Sampling", sort_key=10))
@@ -46,18 +48,19 @@ class Draw:
     Args:
         n: How many samples.
         seed: A sample depends on this and its number only.
-        sampler: Name of a sampler.
-        steps: Its steps.
+        sampler: Name of a sampler. [default: heun; for tokens, one place at a time]
+        steps: Its steps. [default: 30; for tokens, as many as there are places]
         grid: Where the steps lie: karras, log-snr or uniform.
         label: Class label, for priors that know classes.
         scale: Classifier-free guidance towards the label; 1 is none.
-        shape: Shape of one sample. [default: the prior's, with 64 for sides that it leaves open]
+        shape: Shape of one sample. [default: the prior's, with 64 for sides that it leaves open,
+            200 for a row of tokens]
     """
 
     n: Annotated[int, Parameter(alias="-n")] = 16
     seed: int = 0
-    sampler: str = "heun"
-    steps: int = 30
+    sampler: Annotated[str, Parameter(show_default=False)] = "auto"
+    steps: int | None = None
     grid: str = "karras"
     label: int | None = None
     scale: float = 1.0
@@ -77,8 +80,9 @@ def sample(
     """Draw from a prior."""
     domain = load_plugin(plugin)
     for name in ("n", "steps"):
-        if getattr(draw, name) < 1:
-            raise InvalidOptionError(f"--{name}", str(getattr(draw, name)), "use 1 or more")
+        value = getattr(draw, name)
+        if value is not None and value < 1:
+            raise InvalidOptionError(f"--{name}", str(value), "use 1 or more")
     compute = compute.checked()
     model = load_prior(domain, prior)
     check_folder(out, overwrite=save.overwrite)
@@ -95,20 +99,33 @@ def sample(
         )  # fmt: skip
     names = write(domain, model, samples, out, draw, overwrite=save.overwrite)
     data = {"command": "sample", "out": out, "files": [out / name for name in names]}
-    return Answer(data | {"shape": list(samples.shape)}, (f"{out}: {len(names)} samples",))
+    return Answer(
+        data | {"shape": list(draw.shape or shape_of(model))}, (f"{out}: {len(names)} samples",)
+    )
 
 
 def shape_of(prior: Prior) -> tuple[int, ...]:
-    return tuple(SIDE if n is None else n for n in prior.shape)
+    from sfumato.token_priors import TokenPrior
+
+    side = LENGTH if isinstance(prior, TokenPrior) else SIDE
+    return tuple(side if n is None else n for n in prior.shape)
 
 
 def write(
-    plugin: Plugin, prior: Prior, samples: Tensor, folder: Path, draw: Draw, *, overwrite: bool
+    plugin: Plugin,
+    prior: Prior,
+    samples: Sequence[Any],
+    folder: Path,
+    draw: Draw,
+    *,
+    overwrite: bool,
 ) -> list[str]:
     """Writes each sample, a page that shows them, and the record; returns the names."""
     from sfumato.evaluation.figures import picture
+    from sfumato.evaluation.passages import Passage, Run
     from sfumato.evaluation.report import Section, plugin_pictures, write_report
     from sfumato.signals import Signal
+    from sfumato.token_priors import TokenPrior
 
     suffix = plugin.part("formats", next(iter(plugin.formats)))().suffixes[0]
     names = [f"{index:03d}{suffix}" for index in range(len(samples))]
@@ -121,15 +138,24 @@ def write(
         **options,
     }
     show = plugin_pictures(plugin.name)
-    figures = tuple(
-        picture(name, Signal(x), show, alt=f"Sample {index} of the prior")
-        for index, (name, x) in enumerate(zip(names, samples, strict=True))
-    )
+    tokens = isinstance(prior, TokenPrior)
+    codec: Any = prior.codec
+    signals = [codec.to_signal(x) if tokens else Signal(x) for x in samples]
+    section = Section(f"Samples of {prior.card.get('name') or 'a prior'}")
+    if plugin.words:
+        words = plugin.resolve(plugin.words)
+        passages = (Passage(n, (Run(words(x.data)),)) for n, x in zip(names, signals, strict=True))
+        section = replace(section, passages=tuple(passages))
+    else:
+        figures = (
+            picture(name, signal, show, alt=f"Sample {index} of the prior")
+            for index, (name, signal) in enumerate(zip(names, signals, strict=True))
+        )
+        section = replace(section, samples=tuple(figures))
     with atomic_folder(folder, overwrite=overwrite) as work:
-        for name, x in zip(names, samples, strict=True):
-            plugin.write(Signal(x), work / name)
+        for name, signal in zip(names, signals, strict=True):
+            plugin.write(signal, work / name)
         text = json.dumps(record, indent=2, ensure_ascii=False)
         (work / "run.json").write_text(text + "\n", encoding="utf-8")
-        title = f"Samples of {prior.card.get('name') or 'a prior'}"
-        write_report(work / "report.html", [Section(title, samples=figures)], record=record)
+        write_report(work / "report.html", [section], record=record)
     return names

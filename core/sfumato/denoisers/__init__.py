@@ -13,6 +13,7 @@ from sfumato.denoisers.chain import ChainPrior
 from sfumato.denoisers.empirical import DataSetPrior
 from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.denoisers.exact import Exact, GaussianPrior, MixturePrior
+from sfumato.denoisers.experts import MixtureOfExperts, ProductOfExperts
 from sfumato.denoisers.guided import ClassifierFree
 from sfumato.denoisers.markov import MarkovChain
 from sfumato.denoisers.parametrisations import (
@@ -24,6 +25,7 @@ from sfumato.denoisers.parametrisations import (
 )
 from sfumato.denoisers.spread import WithVariance
 from sfumato.denoisers.tables import JointTable
+from sfumato.denoisers.token_networks import TokenNetwork
 
 __all__ = [
     "PARAMETRISATIONS",
@@ -41,13 +43,16 @@ __all__ = [
     "Informed",
     "JointTable",
     "MarkovChain",
+    "MixtureOfExperts",
     "MixturePrior",
     "Network",
     "Padded",
     "Preconditioned",
+    "ProductOfExperts",
     "Rescaled",
     "Tiled",
     "TokenDenoiser",
+    "TokenNetwork",
     "WithVariance",
     "coefficients",
     "tweedie",

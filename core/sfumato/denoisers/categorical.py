@@ -22,7 +22,7 @@ from torch import Tensor
 from sfumato.denoisers.base import Condition
 from sfumato.processes.categorical import Categorical, TokenLevel
 
-__all__ = ["Beliefs", "Informed", "TokenDenoiser", "valid_places", "visible"]
+__all__ = ["Beliefs", "Informed", "TokenDenoiser", "hides", "valid_places", "visible"]
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,18 @@ def visible(
     These are the places whose state has chance 0 under the noise: all but MASK where π is all on
     MASK. Other processes leave the belief as it is.
     """
-    frequencies = getattr(process, "frequencies", None)
-    if process.mask is None or frequencies is None or frequencies[-1] < 1:
+    if not hides(process):
         return log_probs
     seen = x_t < process.tokens
     certain = torch.full_like(log_probs, -torch.inf)
     certain.scatter_(-1, x_t.clamp(max=process.tokens - 1).unsqueeze(-1), 0.0)
     return torch.where(seen.unsqueeze(-1), certain, log_probs)
+
+
+def hides(process: Categorical) -> bool:
+    """Whether noise does nothing but hide: π is all on MASK."""
+    frequencies = getattr(process, "frequencies", None)
+    return process.mask is not None and frequencies is not None and frequencies[-1] == 1
 
 
 def valid_places(x: Int[Tensor, "batch *x"], condition: Condition) -> Bool[Tensor, "batch *x"]:

@@ -43,7 +43,8 @@ class Sharpened(TokenDenoiser):
     nucleus: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0 or not 0 < self.nucleus <= 1 or (self.top_k or 1) < 1:
+        few = self.top_k is not None and self.top_k < 1
+        if few or not (self.temperature >= 0 and 0 < self.nucleus <= 1):
             raise InvalidOptionError(
                 "sharpening",
                 f"temperature={self.temperature}, top_k={self.top_k}, nucleus={self.nucleus}",

@@ -34,6 +34,7 @@ from sfumato.registry import load_plugin
 from sfumato.signals import Signal
 
 if TYPE_CHECKING:
+    from sfumato.evaluation.passages import Passage
     from sfumato.results import Result
 
 __all__ = ["Section", "write_report"]
@@ -58,6 +59,8 @@ class Section:
         honesty: Label → value: coverage and correlation with the error.
         run: Label → value: what was run.
         notes: What a person should know.
+        passages: Restored sequences, as the plugin shows them (``sfumato.evaluation.passages``).
+        readings: Place → its alternatives in words.
     """
 
     title: str
@@ -71,6 +74,8 @@ class Section:
     honesty: Mapping[str, str] = field(default_factory=dict)
     run: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    readings: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_result(

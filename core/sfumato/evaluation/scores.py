@@ -22,8 +22,9 @@ from sfumato.signals import Signal
 if TYPE_CHECKING:
     from sfumato.plugin import Plugin
     from sfumato.results import Result
+    from sfumato.token_results import TokenResult
 
-__all__ = ["Scores", "correlation", "measure", "score"]
+__all__ = ["Scores", "TokenScores", "correlation", "measure", "score", "score_tokens"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,61 @@ def score(
         coverage = ((truth >= low) & (truth <= high)).double().mean().item()
     corr = correlation(result.std, (result.mean - truth).abs())
     return Scores(mean, sample, coverage, corr, skipped)
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """The numbers of one restored sequence.
+
+    Args:
+        estimate: Metric → its value for the estimate.
+        sample: Metric → its value for the first sample.
+        source: Metric → its value for the input, where it can be compared.
+        skipped: Metrics left out because something is not installed, with the reason.
+    """
+
+    estimate: dict[str, float]
+    sample: dict[str, float]
+    source: dict[str, float]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """JSON values: NaN becomes ``None``."""
+        rows = {"estimate": self.estimate, "sample": self.sample, "input": self.source}
+        found: dict[str, object] = {
+            row: {name: finite(value) for name, value in values.items()}
+            for row, values in rows.items()
+        }
+        return {**found, "skipped": dict(self.skipped)}
+
+    def table(self) -> tuple[tuple[str, ...], ...]:
+        """Rows for a report, the first one its head."""
+        rows: list[tuple[str, ...]] = [("", "input", "estimate", "one sample")]
+        for name, value in self.estimate.items():
+            before = self.source.get(name, math.nan)
+            cells = (before, value, self.sample.get(name, math.nan))
+            rows.append((name, *("" if math.isnan(v) else f"{v:.4g}" for v in cells)))
+        return tuple(rows)
+
+
+def score_tokens(
+    result: TokenResult, reference: Signal | Tensor, *, source: Tensor | None = None
+) -> TokenScores:
+    """Compares a restored sequence with the truth.
+
+    Args:
+        result: A reconstruction.
+        reference: The truth, in physical units; its length may differ.
+        source: What the input held; that of the result if not given.
+    """
+    truth = reference.data if isinstance(reference, Signal) else reference
+    name = result.record.get("plugin")
+    plugin = load_plugin(str(name)) if name else None
+    estimate, skipped = measure(plugin, result.estimate, truth)
+    sample, _ = measure(plugin, result.samples[0], truth, estimate)
+    given = result.source.data if source is None and result.source is not None else source
+    before = {} if given is None else measure(plugin, given, truth, estimate)[0]
+    return TokenScores(estimate, sample, before, skipped)
 
 
 def measure(

@@ -8,6 +8,7 @@ transition tells apart form a class, and a step of the messages costs
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,7 @@ from sfumato.factors import tables
 from sfumato.factors.base import Arcs, Machine
 from sfumato.factors.logs import group
 
-__all__ = ["Automaton", "Deterministic", "Edges"]
+__all__ = ["Automaton", "Deterministic", "Edged", "Edges", "Listed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,16 +47,18 @@ class Edges:
         return Edges(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
-class Edged(Machine):
-    """A machine that does the same at every place.
+class Listed(Machine):
+    """A machine whose transitions are listed for each place.
 
     Attributes:
         classes: Class of each token, numbered from 0.
-        edges: Transitions of positive weight.
     """
 
     classes: Int[Tensor, " tokens"]
-    edges: Edges
+
+    @abstractmethod
+    def edges_at(self, place: int) -> Edges:
+        """Transitions of positive weight."""
 
     @cached_property
     def kinds(self) -> int:
@@ -74,37 +77,52 @@ class Edged(Machine):
         return group(log_q, self.classes.to(log_q.device), self.kinds)
 
     def forward(self, place: int, log_a: Tensor, log_q: Tensor) -> Tensor:
-        e = self.edges.to(log_a.device)
+        e = self.edges_at(place).to(log_a.device)
         paths = log_a[:, e.source] + self.gathered(log_q)[:, e.reading] + e.log_weight
         return group(paths, e.target, self.states)
 
     def backward(self, place: int, log_b: Tensor, log_q: Tensor) -> Tensor:
-        e = self.edges.to(log_b.device)
+        e = self.edges_at(place).to(log_b.device)
         paths = log_b[:, e.target] + self.gathered(log_q)[:, e.reading] + e.log_weight
         return group(paths, e.source, self.states)
 
     def tilt(self, place: int, log_a: Tensor, log_b: Tensor) -> Tensor:
-        e = self.edges.to(log_a.device)
+        e = self.edges_at(place).to(log_a.device)
         paths = log_a[:, e.source] + log_b[:, e.target] + e.log_weight
         return group(paths, e.reading, self.kinds)[:, self.classes.to(log_a.device)]
 
     def advance(self, place: int, log_a: Tensor, token: Tensor) -> Tensor:
-        e = self.edges.to(log_a.device)
+        e = self.edges_at(place).to(log_a.device)
         read = self.classes.to(log_a.device)[token].unsqueeze(1) == e.reading
         paths = (log_a[:, e.source] + e.log_weight).masked_fill(~read, -torch.inf)
         return group(paths, e.target, self.states)
 
     def arcs(self, place: int, states: Int[Tensor, " n"]) -> Arcs:
-        asked, edge = (states.unsqueeze(1) == self.edges.source).nonzero(as_tuple=True)
-        members = self.classes.argsort(stable=True)
+        edges = self.edges_at(place)
+        leaving = torch.bincount(edges.source, minlength=self.states)
+        asked, rank = runs(leaving[states])
+        edge = edges.source.argsort(stable=True)[
+            (leaving.cumsum(0) - leaving)[states][asked] + rank
+        ]
         sizes = torch.bincount(self.classes, minlength=self.kinds)
-        firsts = sizes.cumsum(0) - sizes
-        many = sizes[self.edges.reading[edge]]
-        which = torch.arange(len(edge)).repeat_interleave(many)
-        within = torch.arange(len(which)) - (many.cumsum(0) - many)[which]
-        edge = edge[which]
-        token = members[firsts[self.edges.reading[edge]] + within]
-        return Arcs(asked[which], token, self.edges.target[edge], self.edges.log_weight[edge])
+        which, rank = runs(sizes[edges.reading[edge]])
+        asked, edge = asked[which], edge[which]
+        first = (sizes.cumsum(0) - sizes)[edges.reading[edge]]
+        token = self.classes.argsort(stable=True)[first + rank]
+        return Arcs(asked, token, edges.target[edge], edges.log_weight[edge])
+
+
+class Edged(Listed):
+    """A machine that does the same at every place.
+
+    Attributes:
+        edges: Transitions of positive weight.
+    """
+
+    edges: Edges
+
+    def edges_at(self, place: int) -> Edges:
+        return self.edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,3 +280,9 @@ class Deterministic(Edged):
         )
         accepting = torch.cat([self.accepting, torch.tensor([True])])
         return Deterministic(table, accepting, self.start, self.name).minimal()
+
+
+def runs(sizes: Int[Tensor, " n"]) -> tuple[Int[Tensor, " total"], Int[Tensor, " total"]]:
+    """For groups of these sizes, one after the other: the group of each member, and its rank."""
+    which = torch.arange(len(sizes)).repeat_interleave(sizes)
+    return which, torch.arange(len(which)) - (sizes.cumsum(0) - sizes)[which]

@@ -43,7 +43,9 @@ class Gap:
                 "gap", f"from {self.least} to {self.most} tokens", "choose 0 ≤ least ≤ most"
             )
         n = self.most - self.least + 1
-        if self.weights and (len(self.weights) != n or min(self.weights) < 0 == sum(self.weights)):
+        if self.weights and (
+            len(self.weights) != n or min(self.weights) < 0 or sum(self.weights) <= 0
+        ):
             raise InvalidOptionError(
                 "gap", f"{len(self.weights)} weights for {n} lengths",
                 "give one that is not negative for each length, not all 0",

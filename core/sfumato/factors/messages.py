@@ -185,21 +185,22 @@ def best(
         ImpossibleError: If nothing agrees.
     """
     Tilted(machine, log_q).require()
-    log_q, every = log_q.double(), torch.arange(machine.states)
+    device, every = log_q.device, torch.arange(machine.states)
+    log_q = log_q.double().cpu()
     rows = [start_of(machine, log_q)]
     for place in range(log_q.shape[1]):
         arcs = machine.arcs(place, every)
         paths = rows[-1][:, arcs.source] + log_q[:, place, arcs.token] + arcs.log_weight
         reached = torch.full_like(rows[-1], -torch.inf)
         rows.append(reached.scatter_reduce_(1, arcs.target.expand_as(paths), paths, "amax"))
-    weight, state = (rows[-1] + machine.final.to(log_q.device)).max(dim=1)
+    weight, state = (rows[-1] + machine.final).max(dim=1)
     x = log_q.new_zeros(log_q.shape[:2], dtype=torch.long)
     for place in reversed(range(log_q.shape[1])):
         arcs = machine.arcs(place, every)
         paths = rows[place][:, arcs.source] + log_q[:, place, arcs.token] + arcs.log_weight
         chosen = paths.masked_fill(arcs.target != state.unsqueeze(1), -torch.inf).argmax(dim=1)
         x[:, place], state = arcs.token[chosen], arcs.source[chosen]
-    return x, weight
+    return x.to(device), weight.to(device)
 
 
 def start_of(machine: Machine, log_q: Tensor) -> Float[Tensor, "batch states"]:

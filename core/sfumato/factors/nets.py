@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sfumato.errors import InvalidOptionError
 from sfumato.factors import expressions as ex
 from sfumato.factors.tables import LARGEST, Table, minimal, too_large
 
 __all__ = ["Net", "compiled"]
+
+LONGEST = 2_000_000  # states visited while a table is made; some seconds
 
 
 @dataclass
@@ -138,7 +141,14 @@ def determined(
     numbers, waiting = {first: 0}, [first]
     rows: list[list[int]] = []
     accepting: list[bool] = []
+    visited = 0
     for states, start in waiting:  # grows on the way
+        visited += len(states)
+        if visited > LONGEST:
+            raise InvalidOptionError(
+                net.name, "has too many ways to be read at once",
+                "make counted repeats smaller, or nest them less",
+            )  # fmt: skip
         reached: list[set[int]] = [set() for _ in range(kinds)]
         for edge in (net.reading[state] for state in states):
             if edge is not None:

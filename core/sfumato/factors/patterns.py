@@ -17,6 +17,7 @@ from sfumato.errors import ImpossibleError, InvalidOptionError
 from sfumato.factors import expressions as ex
 from sfumato.factors.automata import Deterministic
 from sfumato.factors.nets import compiled
+from sfumato.factors.parsing import parse
 from sfumato.factors.tables import Table, complete, minimal
 
 __all__ = ["Alphabet", "ends", "keyword", "pattern", "spell", "starts"]
@@ -31,7 +32,7 @@ def pattern(
     match: Literal["full", "search"] = "full",
     end: int | None = None,
 ) -> Deterministic:
-    """Rows whose text a regular expression matches; see ``sfumato.factors.expressions``.
+    """Rows whose text a regular expression matches; see ``sfumato.factors.parsing``.
 
     Args:
         text: The expression.
@@ -47,7 +48,7 @@ def pattern(
     if match not in ("full", "search"):
         raise InvalidOptionError("pattern", f"match '{match}'", "choose 'full' or 'search'")
     letters, name = letters_of(alphabet), f"pattern '{text}'"
-    tree = ex.parse(text, letters)
+    tree = parse(text, letters)
     table, columns = compiled(tree, letters, around=match == "search", name=name)
     return spell(table, columns, alphabet, end=end, name=name, wanted=ex.named(tree))
 

@@ -80,6 +80,10 @@ class Task(ABC):
             SfumatoError: If options and signal do not fit, before any compute.
         """
 
+    def check(self, signal: Signal) -> None:
+        """Refuses a signal that this task cannot use; raises as ``bind`` does."""
+        self.bind(signal)
+
     @abstractmethod
     def degrade(self, signal: Signal, *, seed: int = 0) -> Signal:
         """Simulates the damage on a clean ``signal``, in a form that ``bind`` accepts."""

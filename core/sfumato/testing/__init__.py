@@ -10,17 +10,21 @@ functions test what is shipped here: first-party plugins have no privilege that 
 """
 
 from sfumato.testing.formats import check_format
+from sfumato.testing.machines import check_machine
 from sfumato.testing.operators import check_operator
 from sfumato.testing.plugins import check_plugin
 from sfumato.testing.processes import check_process
 from sfumato.testing.samplers import check_sampler
+from sfumato.testing.token_samplers import check_token_sampler
 from sfumato.testing.tokens import check_token_denoiser
 
 __all__ = [
     "check_format",
+    "check_machine",
     "check_operator",
     "check_plugin",
     "check_process",
     "check_sampler",
     "check_token_denoiser",
+    "check_token_sampler",
 ]

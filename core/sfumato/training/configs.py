@@ -11,12 +11,30 @@ from typing import Any, Literal, get_args
 
 from sfumato.errors import InvalidOptionError, UnknownNameError
 
-__all__ = ["LoRA", "MixedPrecision", "Schedule", "TimesName", "TrainConfig", "WeightName"]
+__all__ = [
+    "LoRA",
+    "MixedPrecision",
+    "Schedule",
+    "TimesName",
+    "TokenLossName",
+    "TrainConfig",
+    "WeightName",
+]
 
 Schedule = Literal["cosine", "constant", "wsd"]
 MixedPrecision = Literal["auto", "no", "bf16", "fp16"]
 WeightName = Literal["edm", "min-snr", "uniform", "likelihood"]
 TimesName = Literal["log-normal", "uniform"]
+TokenLossName = Literal[
+    "",
+    "k-uniform",
+    "masked",
+    "score-entropy",
+    "variational",
+    "cross-entropy",
+    "hybrid",
+    "infilling",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +70,8 @@ class TrainConfig:
         batch: Items per process and forward pass; one step sees
             batch × processes × accumulation items.
         lr: Peak learning rate of AdamW.
+        muon: Peak learning rate of Muon, which then trains the matrices inside the network; see
+            ``sfumato.training.optimizers``. 0 trains everything with AdamW.
         schedule: ``cosine`` to 1 % of the peak, ``constant``, or ``wsd``: warm-up, stable, decay.
         warmup: Steps of linear warm-up.
         decay: Share of the steps, at the end, in which ``wsd`` falls linearly to 1 %.
@@ -74,6 +94,8 @@ class TrainConfig:
         variance_weight: Weight of the likelihood that trains a network's variance head.
         label_dropout: Probability of hiding a label, for classifier-free guidance; only for
             networks with a "no label" class.
+        token_loss: Loss of networks of tokens, in place of ``weight`` and ``times``; empty for what
+            suits the process. See ``sfumato.training.token_losses``.
         lora: Adapters to train in place of all weights.
         seed: Of every random draw.
         validation_every: Steps between validations; 0 for none but the last.
@@ -92,6 +114,7 @@ class TrainConfig:
     steps: int = 2000
     batch: int = 16
     lr: float = 1e-4
+    muon: float = 0.0
     schedule: Schedule = "cosine"
     warmup: int = 100
     decay: float = 0.3
@@ -111,6 +134,7 @@ class TrainConfig:
     low_discrepancy: bool = False
     variance_weight: float = 0.05
     label_dropout: float = 0.1
+    token_loss: TokenLossName = ""
     lora: LoRA | None = None
     seed: int = 0
     validation_every: int = 500
@@ -130,7 +154,7 @@ class TrainConfig:
         for name in ("lr", "gamma", "times_std", "checkpoint_minutes"):
             value = getattr(self, name)
             demand("training", self, name, finite(value) and value > 0, "use a number above 0")
-        for name in ("weight_decay", "clip", "variance_weight"):
+        for name in ("muon", "weight_decay", "clip", "variance_weight"):
             value = getattr(self, name)
             demand("training", self, name, finite(value) and value >= 0, "use 0 or more")
         demand("training", self, "times_mean", finite(self.times_mean), "use a finite number")
@@ -148,6 +172,9 @@ class TrainConfig:
         choose("mixed precision", self.mixed_precision, get_args(MixedPrecision))
         choose("weight", self.weight, get_args(WeightName))
         choose("times", self.times, get_args(TimesName))
+        choose("token loss", self.token_loss, get_args(TokenLossName))
+        adapters = self.muon > 0 and self.lora is not None
+        demand("training", self, "muon", not adapters, "train adapters with AdamW (muon=0)")
 
     def as_dict(self) -> dict[str, Any]:
         """All settings as JSON values."""

@@ -27,13 +27,13 @@ import torch
 from torch import Tensor
 
 from sfumato import files
-from sfumato.denoisers import Preconditioned
 from sfumato.errors import InvalidOptionError, ShapeError, UnwritableFileError
 from sfumato.training import checkpoint, lora
 from sfumato.training.configs import TrainConfig
 from sfumato.training.feeds import Data, Share, batches
 from sfumato.training.journal import Journal
 from sfumato.training.loops import Step, accelerate, loop
+from sfumato.training.objectives import Trainable
 from sfumato.training.validation import held_out, pictures, validate
 
 if TYPE_CHECKING:
@@ -104,11 +104,11 @@ def finetune(
         prepare(folder, keep=resume)
     accelerator.wait_for_everyone()
     network = copy.deepcopy(prior.network).requires_grad_()
-    network = network if prior.denoiser.dtype == torch.float64 else network.float()
+    network = network if prior.learner(network).dtype == torch.float64 else network.float()
     if config.lora is not None:
         lora.inject(network, config.lora, seed=config.seed)
     found = checkpoint.latest(folder / "checkpoints") if resume else None
-    denoiser = replace(prior.denoiser, network=network)
+    denoiser = prior.learner(network)
     steps = loop(denoiser, data, config, codec=prior.codec, resume=found, accelerator=accelerator)
     journal = Journal(folder, config, accelerator, tracker)
     judge = Judge(prior, denoiser, data, config, accelerator, draw)
@@ -170,7 +170,7 @@ class Judge:
     """Validates the averaged weights and draws samples from them."""
 
     prior: Prior
-    denoiser: Preconditioned
+    denoiser: Trainable
     data: Data
     config: TrainConfig
     accelerator: Accelerator
@@ -197,7 +197,7 @@ class Judge:
 
 def finish(
     prior: Prior,
-    denoiser: Preconditioned,
+    denoiser: Trainable,
     data: Data,
     config: TrainConfig,
     folder: Path,

@@ -4,8 +4,7 @@
         print(step.index, step.loss)
 
 Whoever iterates decides about printing, validation, checkpoints and early stops. One step draws
-x₀ from the data, t from a distribution of times and ε ~ N(0, I), and lowers the denoising loss at
-x_t = α x₀ + σ ε.
+x₀ from the data, t from a distribution of times and noise, and lowers the denoising loss at x_t.
 
 Every draw is a function of (seed, step, global sample number). A resumed run therefore equals the
 uninterrupted one bit by bit on the same machine, and p processes with batches of b equal one with
@@ -26,23 +25,22 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.codecs import Affine
-from sfumato.denoisers import Preconditioned
 from sfumato.errors import InvalidOptionError, UnsupportedError
-from sfumato.noise import Streams, derive
+from sfumato.noise import derive
 from sfumato.training import checkpoint
 from sfumato.training.checkpoint import State
 from sfumato.training.configs import TrainConfig
 from sfumato.training.ema import EMA
 from sfumato.training.feeds import Batch, Data, Share, batches
-from sfumato.training.losses import Losses, denoising_loss, hide_labels, weight
+from sfumato.training.objectives import Trainable, batch_losses
+from sfumato.training.optimizers import optimizer
 from sfumato.training.schedules import ema_decay, learning_rate
-from sfumato.training.times import positions, times
-from sfumato.training.uneven import uneven_level, uneven_weight
+from sfumato.training.times import positions
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["Step", "accelerate", "batch_losses", "loop"]
+__all__ = ["Step", "accelerate", "loop"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ class Step:
 
     Args:
         index: 0 for the first step of the run.
-        loss: Mean weighted denoising error over all processes, without the second head's part.
+        loss: Mean weighted denoising error over all processes, without the second head's part; for
+            tokens nats per place.
         lr: Learning rate of this step.
         grad_norm: Norm of the gradient before clipping.
         seconds: Wall-clock time of this step.
@@ -67,7 +66,7 @@ class Step:
 
 
 def loop(
-    denoiser: Preconditioned,
+    denoiser: Trainable,
     data: Data,
     config: TrainConfig,
     *,
@@ -78,8 +77,7 @@ def loop(
     """Trains the network of ``denoiser`` in place, one step per iteration.
 
     Args:
-        denoiser: Network, parametrisation and process. Parameters that require no gradient are
-            left alone.
+        denoiser: Network and process. Parameters that require no gradient are left alone.
         data: See ``sfumato.training.feeds``.
         config: Settings.
         codec: Physical to model units; none if the data are in model units.
@@ -106,10 +104,7 @@ def loop(
     network.to(accelerator.device)
     state = State(
         network=network,
-        optimizer=torch.optim.AdamW(
-            list(trainable.values()), config.lr, betas=config.betas,
-            weight_decay=config.weight_decay,
-        ),
+        optimizer=optimizer(network, trainable, config),
         ema=EMA(trainable),
         config=config,
         total=config.batch * config.accumulation * accelerator.num_processes,
@@ -168,7 +163,7 @@ class Precision:
 class Run:
     """The parts of a loop that stay the same."""
 
-    denoiser: Preconditioned
+    denoiser: Trainable
     codec: Affine
     accelerator: Accelerator
     precision: Precision
@@ -201,7 +196,7 @@ class Run:
         state, config = self.state, self.state.config
         index, lr = state.step, learning_rate(config, state.step)
         for group in state.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("peak", config.lr) / config.lr
         loss = self.gradients(network, feed)
         state.scaler.unscale_(state.optimizer)
         parameters = list(state.ema.parameters.values())
@@ -238,48 +233,6 @@ class Run:
                     total += losses.error.detach().mean() / config.accumulation
         reduced: Tensor = self.accelerator.reduce(total, "mean")
         return reduced.item()
-
-
-def batch_losses(
-    denoiser: Preconditioned, codec: Affine, batch: Batch, config: TrainConfig, *, u: Tensor
-) -> Losses:
-    """The losses of a batch, with the noise that belongs to its samples.
-
-    Args:
-        denoiser: With the network to evaluate.
-        codec: Physical to model units.
-        batch: Samples.
-        config: Settings.
-        u: Where in the distribution of times the samples are, in (0, 1).
-    """
-    device = denoiser.device
-    x_0 = codec.encode(batch.x.to(device=device, dtype=denoiser.dtype, non_blocking=True))
-    distribution = times(config)
-    level = denoiser.process.level(distribution.quantile(denoiser.process, u))
-    w = weight(config.weight, denoiser, level, gamma=config.gamma, times=distribution)
-    if config.uneven:
-        level = uneven_level(denoiser.process, level, batch.numbers, config, x_0.shape[2:])
-        w = uneven_weight(config.weight, denoiser, level, config.gamma)
-    classes = getattr(getattr(denoiser.network, "module", denoiser.network), "classes", 0)
-    check_labels(batch, classes)
-    condition = {key: value.to(device, non_blocking=True) for key, value in batch.condition.items()}
-    if "label" in condition and classes:
-        draws = Streams(derive(config.seed, "labels"), batch.numbers).uniform(u)
-        condition["label"] = hide_labels(
-            condition["label"], draws, probability=config.label_dropout, nothing=classes
-        )
-    noise = Streams(derive(config.seed, "noise"), batch.numbers).normal(x_0)
-    return denoising_loss(denoiser, x_0, level=level, noise=noise, w=w, condition=condition)
-
-
-def check_labels(batch: Batch, classes: int) -> None:
-    """Checks labels before they reach the device, where a wrong one ends the process."""
-    label = batch.condition.get("label")
-    if classes and label is not None and not bool(((label >= 0) & (label < classes)).all()):
-        raise InvalidOptionError(
-            "training data", f"labels from {int(label.min())} to {int(label.max())}",
-            f"this prior knows 0 to {classes - 1}",
-        )  # fmt: skip
 
 
 @contextlib.contextmanager

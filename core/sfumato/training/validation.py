@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from sfumato.codecs import Affine
-from sfumato.denoisers import Preconditioned
+from sfumato.denoisers import TokenNetwork
 from sfumato.noise import Streams, derive
 from sfumato.processes import log_snr
 from sfumato.samplers import DDIM, run
+from sfumato.samplers.tokens import Ancestral, run_tokens, uniform
 from sfumato.training.configs import TrainConfig
 from sfumato.training.feeds import Batch, Data, collate
-from sfumato.training.loops import batch_losses
+from sfumato.training.objectives import Trainable, batch_losses
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -41,7 +42,7 @@ def held_out(data: Data) -> Data | None:
 
 @torch.no_grad()
 def validate(
-    denoiser: Preconditioned,
+    denoiser: Trainable,
     data: Data,
     config: TrainConfig,
     *,
@@ -89,10 +90,10 @@ def source(config: TrainConfig, k: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive(config.seed, "augment", k))
 
 
-def pictures(denoiser: Preconditioned, data: Data, config: TrainConfig, *, codec: Affine) -> Tensor:
+def pictures(denoiser: Trainable, data: Data, config: TrainConfig, *, codec: Affine) -> Tensor:
     """Samples in physical units, ``[config.samples, *x]``, from the same noise every time.
 
-    Shapes and conditions are those of the first items of ``data``.
+    Shapes and conditions are those of the first items of ``data``. Tokens stay tokens.
     """
     settings = replace(config, seed=derive(config.seed, "pictures"))
     likes: list[tuple[int, Any]] = [
@@ -100,6 +101,11 @@ def pictures(denoiser: Preconditioned, data: Data, config: TrainConfig, *, codec
     ]
     batch = collate(likes)
     condition = {key: value.to(denoiser.device) for key, value in batch.condition.items()}
+    if isinstance(denoiser, TokenNetwork):
+        streams = Streams.count(settings.seed, len(likes))
+        pure = denoiser.process.start(batch.x.shape, streams).to(denoiser.device)
+        times = uniform(denoiser.process, STEPS)
+        return run_tokens(Ancestral(), denoiser, pure, times, streams, condition=condition).cpu()
     blank = batch.x.to(device=denoiser.device, dtype=denoiser.dtype)
     streams = Streams.count(settings.seed, len(likes))
     grid = log_snr(denoiser.process, STEPS)

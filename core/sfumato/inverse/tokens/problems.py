@@ -103,9 +103,11 @@ class TokenSolver(ABC):
 
     Attributes:
         needs: Names from ``sfumato.inverse.tokens.capabilities`` that it cannot do without.
+        cheap_draws: Whether further samples of one problem cost little beside the first.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    cheap_draws: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(

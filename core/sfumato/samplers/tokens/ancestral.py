@@ -17,7 +17,7 @@ from sfumato import draws
 from sfumato.noise import Streams
 from sfumato.processes.categorical import TokenLevel
 from sfumato.samplers.tokens.base import EXACT, Believe, TokenSampler, absorbing, process_of
-from sfumato.samplers.tokens.reveals import hidden_places, reveal, share_revealed
+from sfumato.samplers.tokens.reveals import hidden_places, reveal, share_revealed, sound
 
 __all__ = ["Ancestral"]
 
@@ -47,4 +47,4 @@ class Ancestral(TokenSampler):
             chance = share_revealed(t, s, x_t)
             which = (draws.uniform(x_t, streams) < chance) & hidden_places(x_t, t, frozen)
             return reveal(believe, x_t, t, which, streams)
-        return process.step(believe(x_t, t).log_probs, x_t, t, s, streams)
+        return process.step(sound(believe(x_t, t).log_probs), x_t, t, s, streams)

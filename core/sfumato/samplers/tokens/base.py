@@ -110,6 +110,7 @@ def run_tokens(
 
     Raises:
         UnsupportedError: If the sampler is not made for the process.
+        NotFiniteError: If a belief is NaN or excludes every token.
     """
     sampler.check(denoiser.process)
     rule = sampler.begin()

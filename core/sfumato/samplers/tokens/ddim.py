@@ -21,10 +21,10 @@ from torch import Tensor
 from sfumato import draws
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
-from sfumato.processes.categorical import Categorical, TokenLevel
+from sfumato.processes.categorical import TINY, Categorical, TokenLevel
 from sfumato.processes.mixing import Mixing
 from sfumato.samplers.tokens.base import EXACT, Believe, TokenSampler, process_of
-from sfumato.samplers.tokens.reveals import TINY, reveal
+from sfumato.samplers.tokens.reveals import reveal
 
 __all__ = ["DiscreteDDIM"]
 

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from sfumato import draws
 from sfumato.denoisers.categorical import Beliefs
+from sfumato.errors import NotFiniteError
 from sfumato.noise import Streams
-from sfumato.processes.categorical import TokenLevel
+from sfumato.processes.categorical import TINY, TokenLevel
 from sfumato.samplers.tokens.base import Believe, process_of
 
-__all__ = ["best", "hidden_places", "pick", "reveal", "share_revealed", "tempered"]
-
-TINY = 1e-300
+__all__ = ["best", "hidden_places", "pick", "reveal", "share_revealed", "sound", "tempered"]
 
 
 def hidden_places(
@@ -67,11 +66,27 @@ def pick(
     place: Float[Tensor, "batch *x"],
     temperature: float = 1.0,
 ) -> Int[Tensor, " picked"]:
-    """Tokens for the places ``which``, in order, by inversion at ``place``."""
-    log_p = beliefs.log_probs[which].double()
+    """Tokens for the places ``which``, in order, by inversion at ``place``.
+
+    Raises:
+        NotFiniteError: If a belief that is needed is NaN or excludes every token.
+    """
+    log_p = sound(beliefs.log_probs[which].double())
     if temperature == 0:
         return log_p.argmax(dim=-1)
     return draws.invert(tempered(log_p, temperature), place[which])
+
+
+def sound(log_p: Float[Tensor, "*x tokens"]) -> Float[Tensor, "*x tokens"]:
+    """The beliefs, if every place has a token that it may be.
+
+    Raises:
+        NotFiniteError: If some are NaN or exclude every token.
+    """
+    lost = ~torch.isfinite(log_p.amax(dim=-1))
+    if bool(lost.any()):
+        raise NotFiniteError("beliefs about tokens", int(lost.sum()), lost.numel())
+    return log_p
 
 
 def tempered(log_p: Float[Tensor, "*x tokens"], temperature: float) -> Float[Tensor, "*x tokens"]:

@@ -21,6 +21,7 @@ from sfumato import draws
 from sfumato.noise import Streams
 from sfumato.processes.categorical import TokenLevel
 from sfumato.samplers.tokens.base import EXACT, Believe, TokenSampler, process_of
+from sfumato.samplers.tokens.reveals import sound
 
 __all__ = ["TauLeaping", "expected_jumps"]
 
@@ -45,7 +46,7 @@ class TauLeaping(TokenSampler):
         frozen: Tensor,
         streams: Streams,
     ) -> Tensor:
-        log_probs = believe(x_t, t).log_probs
+        log_probs = sound(believe(x_t, t).log_probs)
         if s.clean:
             return process_of(t).step(log_probs, x_t, t, s, streams)
         jumps = expected_jumps(log_probs, x_t, t, s)
@@ -54,16 +55,15 @@ class TauLeaping(TokenSampler):
         return torch.where(leaves, draws.choose(jumps, streams), x_t)
 
 
-def expected_jumps(
-    log_probs: Tensor, x_t: Tensor, t: TokenLevel, s: TokenLevel, *, share: float = 1e-6
-) -> Tensor:
+def expected_jumps(log_probs: Tensor, x_t: Tensor, t: TokenLevel, s: TokenLevel) -> Tensor:
     """(t − s) R̂_t(x → y) for every state y, 0 for y = x: ``[batch, *x, states]``, float64.
 
-    A rate is what the reverse step does per time over a vanishing one; ``share`` of the step is
-    small enough for six digits, and large enough to keep ten. So every process that knows its
-    reverse step knows its rates.
+    At pure noise the rates of processes that replace tokens are infinite, and those of absorbing
+    ones a limit 0 · ∞; an α that is not quite 0 gives both.
     """
     process = process_of(t)
-    near = process.level(t.t - share * (t.t - s.t))
-    chances = process.reverse(log_probs, x_t, t, near)
-    return chances.scatter(-1, x_t.unsqueeze(-1), 0.0) / share
+    alpha = t.alpha.clamp(min=1e-12)
+    near = TokenLevel(t.t, alpha, process)
+    hazard = -process.survival.slope(t.t) / alpha * (t.t - s.t)
+    shaped = TokenLevel(t.t, hazard).against(x_t).unsqueeze(-1)
+    return shaped * process.inflow(x_t) * process.ratios(log_probs, x_t, near)

@@ -1,0 +1,228 @@
+"""Running a solver of tokens: what lies between the verbs and a ``TokenSolver``.
+
+A signal is posed as evidence on the prior's tokens, part by part. All samples of a part are items
+of one batch with equal evidence, each drawn from its own stream.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sfumato import draws
+from sfumato.denoisers.base import Condition
+from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
+from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.inverse.registry import named
+from sfumato.inverse.tokens import registry
+from sfumato.inverse.tokens.evidence import possible
+from sfumato.inverse.tokens.problems import TokenProblem, TokenSolver
+from sfumato.inverse.tokens.tasks import PartDraws, TokenPart, TokenTask
+from sfumato.noise import Streams
+from sfumato.processes.categorical import Categorical, TokenLevel
+from sfumato.records import run_record
+from sfumato.samplers.base import Step
+from sfumato.samplers.tokens import SAMPLERS, TokenSampler, run_tokens
+from sfumato.signals import Signal
+from sfumato.token_priors import TokenPrior
+from sfumato.token_results import TokenResult
+
+__all__ = ["pose", "problem_of", "reconstruct_tokens", "sample_tokens"]
+
+RANKED = 200
+"""Draws to rank readings by, where a solver's further draws cost little."""
+
+Progress = Callable[[float, Step], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Counted(TokenDenoiser):
+    """A denoiser that counts its calls, one per item."""
+
+    inner: TokenDenoiser
+    counts: list[int]
+
+    @property
+    def process(self) -> Categorical:  # type: ignore[override]
+        return self.inner.process
+
+    @property
+    def takes_time(self) -> bool:  # type: ignore[override]
+        return self.inner.takes_time
+
+    def __call__(self, x_t: Tensor, t: TokenLevel, condition: Condition = None) -> Beliefs:
+        self.counts[0] += len(x_t)
+        return self.inner(x_t, t, condition)
+
+
+def reconstruct_tokens(
+    prior: TokenPrior,
+    task: TokenTask,
+    signal: Signal,
+    *,
+    n: int,
+    seed: int,
+    first: int,
+    solver: str | TokenSolver,
+    steps: int | None,
+    options: Mapping[str, Any] | None,
+    budget: int | None,
+    condition: Condition,
+    callback: Progress | None,
+) -> TokenResult:
+    """Draws readings of a damaged signal; arguments as in ``sfumato.reconstruct``."""
+    started = time.perf_counter()
+    posed = task.pose(signal, prior)
+    problems = [problem_of(prior, part, condition) for part in posed.parts]
+    given = dict(options or {}) | ({} if steps is None else {"steps": steps})
+    if posed.steps is not None and steps is None and solver == "auto":
+        given["steps"] = posed.steps
+    asked = posed.solver if solver == "auto" else solver
+    chosen = [choose(problem, asked, given, budget) for problem in problems]
+    for problem in problems:
+        possible(problem)
+    work = sum(math.prod(problem.shape) for problem in problems) or 1
+    counts, done = [0], 0.0
+    trace: list[dict[str, float]] = []
+    solved: list[PartDraws] = []
+    for index, (problem, (method, _, _)) in enumerate(zip(problems, chosen, strict=True)):
+        share = math.prod(problem.shape) / work
+
+        def report(step: Step, done: float = done, share: float = share) -> None:
+            if done == 0:
+                trace.append({"step": step.index + 1})
+            if callback is not None:
+                callback(done + share * (step.index + 1) / step.count, step)
+
+        many = max(n, RANKED) if method.cheap_draws else n
+        streams = Streams(seed, [(first, j, index) for j in range(many)])
+        counted = replace(repeated(problem, many), denoiser=Counted(problem.denoiser, counts))
+        solved.append(drawn(method, counted, streams, report))
+        done += share
+    found = posed.assemble(solved, n)
+    name, reason = (chosen[0][1], chosen[0][2]) if chosen else ("none", "nothing is open")
+    paths = [signal.path] if signal.path is not None else []
+    record = run_record(seed=seed, plugin=prior.plugin, inputs=paths) | {
+        "plugin": prior.plugin,
+        "operator": repr(task),
+        "prior": prior.card.get("name", ""),
+        "prior_hash": prior.hash(),
+        "solver": name,
+        "solver_options": repr(chosen[0][0]) if chosen else "",
+        "reason": reason,
+        "notes": [*posed.notes, *found.notes],
+        "items": 1,
+        "parts": len(problems),
+    }
+    effective = [d.effective for d in solved if not math.isnan(d.effective)]
+    return TokenResult.of(
+        found,
+        log_evidence=sum(d.log_evidence for d in solved) if solved else math.nan,
+        effective=min(effective, default=math.nan),
+        nfe=counts[0] / n,
+        seconds=time.perf_counter() - started,
+        record=record,
+        trace=tuple(trace),
+        source=signal,
+    )
+
+
+def problem_of(prior: TokenPrior, part: TokenPart, condition: Condition) -> TokenProblem:
+    """A part as a problem of one item."""
+    told = {key: torch.as_tensor(v)[None] for key, v in part.condition.items()}
+    merged = {**(condition or {}), **told} or None
+    sites = part.sites[None].to(prior.device)
+    return TokenProblem(prior.denoiser, sites, part.machine, part.expert, merged)
+
+
+def choose(
+    problem: TokenProblem, asked: str | TokenSolver, given: Mapping[str, Any], budget: int | None
+) -> tuple[TokenSolver, str, str]:
+    """The solver with its name and why it was chosen."""
+    if isinstance(asked, TokenSolver):
+        return asked, type(asked).__name__, "chosen by the caller"
+    if asked == "auto":
+        name, reason = registry.choose(problem, budget=budget)
+        return registry.make(name, **given), name, reason
+    registry.require(asked, problem)
+    return registry.make(asked, **given), asked, "chosen by the caller"
+
+
+def repeated(problem: TokenProblem, n: int) -> TokenProblem:
+    """The same item n times."""
+    return problem.select([0] * n)
+
+
+def drawn(
+    method: TokenSolver, problem: TokenProblem, streams: Streams, report: Callable[[Step], None]
+) -> PartDraws:
+    """All samples of one part, and what they say together."""
+    found = method(problem, streams, callback=report)
+    tokens = problem.sites.shape[-1]
+    if found.marginals is not None:
+        marginals = found.marginals.double().mean(dim=0)
+    else:
+        marginals = functional.one_hot(found.x, tokens).double().mean(dim=0)
+    evidence = found.log_evidence.double()
+    # each item's estimate of p(y) is unbiased, so their mean is
+    log_evidence = float(torch.logsumexp(evidence, dim=0) - math.log(len(evidence)))
+    effective = found.effective[~found.effective.isnan()]
+    return PartDraws(
+        found.x.cpu(), marginals.cpu(), log_evidence,
+        float(effective.min()) if len(effective) else math.nan,
+        draws.uniform(torch.empty(len(found.x), 1), streams.spawn("choice"))[:, 0],
+    )  # fmt: skip
+
+
+def sample_tokens(
+    prior: TokenPrior,
+    *,
+    n: int,
+    seed: int,
+    first: int,
+    sampler: str | TokenSampler,
+    steps: int | None,
+    shape: tuple[int, ...] | None,
+    condition: Condition,
+    batch: int | None,
+    callback: Progress | None,
+) -> tuple[Any, ...]:
+    """Draws from a prior over tokens, decoded; arguments as in ``sfumato.sample``."""
+    if shape is None and None in prior.shape:
+        raise ShapeError("shape", (), "given for this prior, such as shape=(200,)")
+    size = shape or tuple(k for k in prior.shape if k is not None)
+    prior.check(size)
+    steps = math.prod(size) if steps is None else steps
+    if n < 1 or steps < 1:
+        raise InvalidOptionError("sample", f"n={n}, steps={steps}", "use 1 or more")
+    if sampler == "auto":
+        sampler = "first-hitting" if prior.process.mask is not None else "ancestral"
+    rule = named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler
+    grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    count = batch or 8
+    found: list[Any] = []
+    for low in range(0, n, count):
+        some = min(count, n - low)
+        streams = Streams.count(seed, some, first=first + low)
+        x = prior.process.start((some, *size), streams).to(prior.device)
+
+        def report(step: Step, low: int = low, some: int = some) -> None:
+            if callback is not None:
+                callback((low + some * (step.index + 1) / step.count) / n, step)
+
+        x = run_tokens(rule, prior.denoiser, x, grid, streams, condition=condition, callback=report)
+        found += [prior.codec.decode(row) for row in x.cpu()]
+    return tuple(found)
+
+
+def pose(prior: TokenPrior, task: TokenTask, signal: Signal) -> TokenProblem | None:
+    """The first part of a task as a problem, for explanations; ``None`` if nothing is open."""
+    posed = task.pose(signal, prior)
+    return problem_of(prior, posed.parts[0], None) if posed.parts else None

@@ -1,0 +1,121 @@
+"""What a reader of pages says of its own certainty, as a likelihood of every character.
+
+A reader that reports y_i with confidence c_i errs with chance ε_i, a compromise between what the
+channel has counted, ε, and its own word:
+
+    ε_i = ε^(1−τ) (1 − c_i)^τ.
+
+Errors go where the channel says, except for a share λ that goes to the other readings that the
+reader itself reports, in proportion to their confidences a_i(v):
+
+    ℓ_i(v) = (1 − ε_i) [v = y_i] + ε_i ((1 − λ_i) d_v(y_i) + λ_i a_i(v)) [v ≠ y_i],
+
+d_v(y) being the channel's distribution of what v is read as if wrongly, and λ_i = 0 where there are
+no other readings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sfumato.errors import InvalidOptionError
+from sfumato_text.channels import Channel
+from sfumato_text.files.documents import Document
+
+__all__ = ["alternatives", "soft_sites"]
+
+LEAST, MOST = 0.001, 0.98
+"""Bounds of ε_i: no reader is certain, and none is always wrong."""
+
+
+def soft_sites(
+    document: Document,
+    alphabet: Sequence[str],
+    channel: Channel,
+    *,
+    trust: float = 0.5,
+    other: float = 0.5,
+) -> Float[Tensor, "length tokens"]:
+    """ln ℓ_i(v) of every character of a document.
+
+    Characters in no slot of its file, such as line ends, are certain; where the alphabet lacks one,
+    it says nothing.
+
+    Args:
+        document: With confidences and other readings, as far as a file has them.
+        alphabet: Each v.
+        channel: What errors look like.
+        trust: τ in [0, 1]: how far confidences are believed.
+        other: λ in [0, 1].
+
+    Raises:
+        InvalidOptionError: If ``trust`` or ``other`` is no share.
+    """
+    for what, value in (("trust", trust), ("other", other)):
+        if not 0 <= value <= 1:
+            raise InvalidOptionError("confidences", f"{what}={value}", "use 0 to 1")
+    text = document.text
+    place = {sign: number for number, sign in enumerate(alphabet)}
+    usual = channel.sites(text, alphabet).exp()
+    error, spread = split(text, place, usual, channel)
+    own = rates(document, error, trust)
+    heard = alternatives(document, place)
+    some = heard.sum(dim=1, keepdim=True)
+    share = other * (some > 0)
+    found = own * ((1 - share) * spread + share * heard / some.clamp(min=1e-300))
+    for i, sign in enumerate(text):
+        if sign in place:
+            found[i, place[sign]] = 1 - own[i, 0]
+    fixed = torch.from_numpy(~document.editable)
+    for i in fixed.nonzero()[:, 0].tolist():
+        found[i] = 0 if text[i] in place else 1
+        if text[i] in place:
+            found[i, place[text[i]]] = 1
+    return found.log()
+
+
+def split(
+    text: str, place: dict[str, int], usual: Tensor, channel: Channel
+) -> tuple[Float[Tensor, "length 1"], Float[Tensor, "length tokens"]]:
+    """The channel's chance of error at each character, and d_v(y)."""
+    rate = torch.tensor(
+        [[channel.rates.get(sign, channel.rate)] for sign in text], dtype=torch.float64
+    )
+    errors = torch.tensor(
+        [channel.rates.get(sign, channel.rate) for sign in place], dtype=torch.float64
+    )
+    spread = usual / errors.clamp(min=1e-12)
+    for i, sign in enumerate(text):
+        if sign in place:
+            spread[i, place[sign]] = 0
+    return rate, spread.clamp(max=1)
+
+
+def rates(
+    document: Document, error: Float[Tensor, "length 1"], trust: float
+) -> Float[Tensor, "length 1"]:
+    """ε_i."""
+    told = document.confidence
+    known: NDArray[np.float64] = np.full(len(document.text), np.nan) if told is None else told
+    own = torch.from_numpy(1 - known).unsqueeze(1).clamp(LEAST, MOST)
+    mixed = error.clamp(LEAST, MOST) ** (1 - trust) * own**trust
+    return torch.where(own.isnan(), error.clamp(LEAST, MOST), mixed)
+
+
+def alternatives(document: Document, place: dict[str, int]) -> Float[Tensor, "length tokens"]:
+    """a_i(v), not normalised: confidences of other readings that are as long as what was read."""
+    found = torch.zeros(len(document.text), len(place), dtype=torch.float64)
+    for variant in document.variants:
+        if len(variant.text) != variant.end - variant.start:
+            continue
+        weight = 0.1 if variant.confidence is None else variant.confidence
+        for i, sign in enumerate(variant.text, variant.start):
+            if sign != document.text[i] and sign in place:
+                found[i, place[sign]] += weight
+    return found

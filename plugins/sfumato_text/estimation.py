@@ -1,0 +1,164 @@
+"""Channels counted in pairs of noisy and clean text, or found with a prior where there are none.
+
+Texts are aligned character by character: place by place if all pairs have equal lengths, else with
+the fewest edits. What was counted is smoothed towards a channel that is taken for granted: an
+error rate as if ``strength`` further characters had been seen with the pooled rate, and shares as
+if ``strength`` further errors had been seen of its kind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from sfumato.errors import InvalidOptionError
+from sfumato_text.alignments import pairs as aligned
+from sfumato_text.channels import Channel, uniform
+
+__all__ = ["Counts", "count", "estimate", "refine"]
+
+Pair = tuple[str, str]
+
+
+@dataclass
+class Counts:
+    """What became of characters.
+
+    Args:
+        read: x → what it was read as → how often.
+        lost: x → how often it was left out.
+        inserted: What was put in → how often.
+        places: Where something could have been put in.
+    """
+
+    read: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    lost: Counter[str] = field(default_factory=Counter)
+    inserted: Counter[str] = field(default_factory=Counter)
+    places: int = 0
+
+    def add(self, noisy: str, clean: str, *, edits: bool) -> None:
+        """Counts one pair."""
+        self.places += len(clean) + 1
+        if not edits:
+            for y, x in zip(noisy, clean, strict=True):
+                self.read[x][y] += 1
+            return
+        for i, j in aligned(clean, noisy):
+            if i is None:
+                assert j is not None
+                self.inserted[noisy[j]] += 1
+            elif j is None:
+                self.lost[clean[i]] += 1
+            else:
+                self.read[clean[i]][noisy[j]] += 1
+
+
+def count(pairs: Iterable[Pair], *, edits: bool | None = None) -> Counts:
+    """Counts what became of characters in pairs of noisy and clean text.
+
+    Args:
+        pairs: (noisy, clean).
+        edits: Whether characters may be lost and inserted; whether some lengths differ, if not
+            given.
+
+    Raises:
+        InvalidOptionError: If there are no pairs, or lengths differ without ``edits``.
+    """
+    both = list(pairs)
+    if not any(clean for _, clean in both):
+        raise InvalidOptionError("estimation", "there are no pairs of texts", "give some")
+    unequal = next((k for k, (noisy, clean) in enumerate(both) if len(noisy) != len(clean)), None)
+    if edits is False and unequal is not None:
+        noisy, clean = both[unequal]
+        raise InvalidOptionError(
+            "estimation", f"pair {unequal} has {len(noisy)} noisy, {len(clean)} clean characters",
+            "allow edits, or give texts of equal lengths",
+        )  # fmt: skip
+    found = Counts()
+    for noisy, clean in both:
+        found.add(noisy, clean, edits=unequal is not None if edits is None else edits)
+    return found
+
+
+def estimate(
+    pairs: Iterable[Pair],
+    *,
+    base: Channel | None = None,
+    strength: float = 10.0,
+    edits: bool | None = None,
+    name: str = "estimated",
+) -> Channel:
+    """The channel of pairs of noisy and clean text.
+
+    Args:
+        pairs: (noisy, clean).
+        base: Where shares are smoothed to; anything for anything if not given.
+        strength: How many characters, and errors, the smoothing is worth.
+        edits: Whether characters may be lost and inserted; found out if not given.
+        name: Of the channel.
+
+    Raises:
+        InvalidOptionError: If there is nothing to count, or ``strength`` is not positive.
+    """
+    if not strength > 0:
+        raise InvalidOptionError("estimation", f"strength={strength}", "use more than 0")
+    base = base or uniform()
+    counts = count(pairs, edits=edits)
+    untouched = set(base.untouched)
+    read = {x: row for x, row in counts.read.items() if x not in untouched}
+    total = sum(sum(row.values()) for row in read.values())
+    wrong = total - sum(row[x] for x, row in read.items())
+    pooled = (wrong + 0.5) / (total + 1)
+    rates, confusions = {}, {}
+    for x, row in read.items():
+        seen = sum(row.values())
+        errors = {y: n for y, n in row.items() if y != x and y not in untouched}
+        known = base.confusions.get(x, {})
+        mass = sum(errors.values()) + strength
+        rates[x] = (seen - row[x] + strength * pooled) / (seen + strength)
+        confusions[x] = {
+            y: (errors.get(y, 0) + strength * known.get(y, 0.0)) / mass for y in {*errors, *known}
+        }
+    lost = sum(n for x, n in counts.lost.items() if x not in untouched)
+    put_in = {y: n for y, n in counts.inserted.items() if y not in untouched}
+    extra = sum(put_in.values())
+    smooth = 0.5 if counts.lost or counts.inserted else 0.0  # never impossible once seen
+    return Channel(
+        name,
+        rate=pooled,
+        rates=rates,
+        confusions={**base.confusions, **confusions},
+        lost=(lost + smooth) / (total + lost + 1),
+        inserted=(extra + smooth) / (counts.places + extra + 1),
+        letters={y: n / (extra + strength) for y, n in put_in.items()},
+        untouched=base.untouched,
+    )
+
+
+def refine(
+    draw: Callable[[Channel], Iterable[Pair]],
+    start: Channel,
+    *,
+    rounds: int = 3,
+    strength: float = 10.0,
+    edits: bool | None = None,
+) -> Channel:
+    """A channel from noisy texts alone, by stochastic EM with a prior.
+
+    Each round draws clean texts from the posterior under the last channel, and counts in them as if
+    they were the truth (Celeux & Diebolt, 1985).
+
+    Args:
+        draw: Channel ↦ pairs of noisy text and a posterior draw of the clean one.
+        start: Where to begin, and where shares are smoothed to.
+        rounds: How often.
+        strength: As for ``estimate``.
+        edits: As for ``estimate``.
+    """
+    channel = start
+    for _ in range(rounds):
+        channel = estimate(
+            draw(channel), base=start, strength=strength, edits=edits, name=start.name
+        )
+    return channel

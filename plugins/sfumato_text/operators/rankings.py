@@ -1,0 +1,78 @@
+"""Readings of an open place, ranked by their posterior probability."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sfumato.inverse.tokens.tasks import PartDraws
+
+__all__ = ["Ranking", "merged", "ranked"]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Readings with their probabilities, best first.
+
+    Args:
+        readings: Texts and their probabilities.
+        letters: Text → how likely each of its characters is right.
+        drawn: The reading of every posterior sample.
+        weight: Posterior probability of the case that these readings belong to.
+    """
+
+    readings: tuple[tuple[str, float], ...]
+    letters: dict[str, tuple[float, ...]]
+    drawn: tuple[str, ...]
+    weight: float = 1.0
+
+
+def ranked(
+    draw: PartDraws, place: slice, decode: Callable[[Tensor], str], weight: float = 1.0
+) -> Ranking:
+    """Readings of ``place``, by their share of the draws.
+
+    Args:
+        draw: Draws and marginals of a part.
+        place: Which of its tokens.
+        decode: Tokens → text.
+        weight: Probability of this case, such as a length of the gap.
+    """
+    rows = draw.x[:, place]
+    texts = [decode(row) for row in rows]
+    shares = Counter(texts)
+    ids = dict(zip(texts, rows, strict=True))
+    marginals = draw.marginals[place]
+    letters = {
+        text: tuple((weight * marginals.gather(1, row[:, None])[:, 0]).tolist())
+        for text, row in ids.items()
+    }
+    readings = tuple((t, weight * count / len(texts)) for t, count in shares.most_common())
+    return Ranking(readings, letters, tuple(texts), weight)
+
+
+def merged(cases: Sequence[Ranking], u: Sequence[float] = ()) -> Ranking:
+    """One ranking of several cases, weighted by their probabilities.
+
+    Args:
+        cases: Cases that exclude each other.
+        u: A uniform number for every sample; it chooses the sample's case.
+    """
+    if len(cases) == 1:
+        return cases[0]
+    readings = sorted((pair for case in cases for pair in case.readings), key=lambda p: -p[1])
+    letters = {text: row for case in cases for text, row in case.letters.items()}
+    drawn = []
+    for j, number in enumerate(u):
+        left = number * sum(case.weight for case in cases)
+        chosen = cases[-1]
+        for case in cases:
+            left -= case.weight
+            if left < 0:
+                chosen = case
+                break
+        drawn.append(chosen.drawn[j])
+    return Ranking(tuple(readings), letters, tuple(drawn))

@@ -1,0 +1,43 @@
+"""What is known of single characters, as ln p(y_i | x_i = v)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sfumato.errors import UnknownNameError, UnsupportedError
+from sfumato_text.tokenisers import Characters
+
+__all__ = ["certain", "free", "reader"]
+
+FOREIGN = ("refuse", "nearest")
+
+
+def certain(ids: Int[Tensor, " length"], tokens: int) -> Float[Tensor, "length tokens"]:
+    """Tokens that were read without doubt."""
+    table = torch.full((len(ids), tokens), -torch.inf, dtype=torch.float64)
+    return table.scatter_(1, ids[:, None], 0.0)
+
+
+def free(length: int, tokens: int) -> Float[Tensor, "length tokens"]:
+    """Places of which nothing is known."""
+    return torch.zeros(length, tokens, dtype=torch.float64)
+
+
+def reader(codec: Any, foreign: str) -> Characters:
+    """The prior's tokeniser, told what to do about characters that its alphabet lacks.
+
+    Raises:
+        UnsupportedError: If the prior's tokens are not characters.
+    """
+    if not isinstance(codec, Characters):
+        raise UnsupportedError(
+            "this operator", "a prior whose tokens are characters", f"this one's are {codec.name}"
+        )
+    if foreign not in FOREIGN:
+        raise UnknownNameError("way to read foreign characters", foreign, FOREIGN)
+    return replace(codec, foreign=foreign)
