@@ -9,8 +9,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+CHECKED = (
+    "denoisers", "draws", "factors", "inverse", "likelihood", "linalg", "networks", "noise",
+    "processes", "samplers",
+)  # fmt: skip
+"""Where shapes and dtypes in annotations are checked, while tests run and only then. Modules that
+meet wrong input from people are left out: there our own errors are what is tested."""
+
+install_import_hook([f"sfumato.{name}" for name in CHECKED], "shape_checks.checked")
 
 torch.set_num_threads(1)
 
@@ -34,3 +45,11 @@ def isolated_randomness() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Lets an array of a wrong shape reach our own error."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -212,6 +212,7 @@ def test_moments_are_those_of_samples(make: type[Exact]) -> None:
     assert float((torch.cov(draws.T) - covariance).abs().max()) < 5 * size * math.sqrt(4 / n)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_priors_are_refused() -> None:
     zero, eye = torch.zeros(2), torch.eye(2)
     with pytest.raises(ShapeError):
