@@ -16,8 +16,8 @@ result ``benchmarks/results/NAME.json`` fills it:
     }
 
 Numbers are printed with three significant digits, pairs as value ± standard error, absent values
-as a dash. ``solvers``, ``plugin-image`` and ``priors-image`` come from the installed package, not
-from a file.
+as a dash. ``solvers``, ``solvers-tokens``, ``plugin-image`` and ``priors-image`` come from the
+installed package, not from a file.
 """
 
 from __future__ import annotations
@@ -197,6 +197,20 @@ def solvers() -> str:
     return table(["solver", "what it does", "class", "needs", "cost", "steps"], rows)
 
 
+def solvers_tokens() -> str:
+    """All methods of the registry of tokens."""
+    from sfumato.inverse.tokens.registry import TABLE
+
+    rows = []
+    for name, method in TABLE.items():
+        steps = "unknown places" if method.steps is None else str(method.steps)
+        if method.sweeps > 1:
+            steps = f"{method.sweeps} × {steps}"
+        needs = ", ".join(method.needs) or "nothing"
+        rows.append([f"`{name}`", method.summary, method.kind, needs, str(method.cost), steps])
+    return table(["solver", "what it does", "class", "needs", "cost", "steps"], rows)
+
+
 def priors_image() -> str:
     """Shipped priors of the image plugin, from their own descriptions."""
     from sfumato import Prior, load_plugin
@@ -221,6 +235,7 @@ LIVE: dict[str, Callable[[], str]] = {
     "plugin-image": plugin_image,
     "priors-image": priors_image,
     "solvers": solvers,
+    "solvers-tokens": solvers_tokens,
 }
 """Regions that come from the installed package."""
 

@@ -116,6 +116,16 @@ def test_prior_reads_digits(data_folder: Path, tmp_path: Path) -> None:
     assert judge > 95  # one epoch; chance reads 10 %
 
 
+@pytest.mark.slow
+def test_truth_of_tokens_writes_rows(tmp_path: Path) -> None:
+    result = result_of("truth_tokens.py", tmp_path / "truth_tokens.json")
+    check_form(result)
+    found = {(row["process"], row["solver"]) for row in result["rows"]}
+    assert {("absorbing", "twisted"), ("absorbing", "clamp"), ("uniform", "channel-start")} <= found
+    evidence = [row["evidence"] for row in result["rows"] if row["solver"] == "twisted"]
+    assert all(value is not None for value in evidence)
+
+
 def test_gains_are_measured_against_the_best_baseline_of_each_picture(scripts: ModuleType) -> None:
     rows = [
         {"task": "deblur", "image": image, "set": "photos", "method": method, "library": "",

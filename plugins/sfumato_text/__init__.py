@@ -26,9 +26,22 @@ PLUGIN = Plugin(
     },
     backbones={
         "counts": "sfumato_text.backbones.counts:Counts",
+        "towers": "sfumato_text.backbones.towers:Towers",
+        "bert": "sfumato_text.backbones.masked_lms:Bert",
+        "modernbert": "sfumato_text.backbones.masked_lms:ModernBert",
+        "eurobert": "sfumato_text.backbones.masked_lms:EuroBert",
+        "masked-lm": "sfumato_text.backbones.masked_lms:MaskedLM",
+        "bidirectional-llama": "sfumato_text.backbones.llama:BidirectionalLlama",
+        "dit": "sfumato_text.backbones.dit:DiT",
+    },
+    converters={
+        "masked-lm": "sfumato_text.converters:masked_lm",
     },
     codecs={
-        "characters": "sfumato_text.tokenisers:Characters",
+        "characters": "sfumato_text.tokenisers:from_dict",
+        "bytes": "sfumato_text.tokenisers:from_dict",
+        "subwords": "sfumato_text.tokenisers:from_dict",
+        "pretrained": "sfumato_text.tokenisers:from_dict",
     },
     demo="sfumato_text.demo:run",
     words="sfumato_text.passages:words",

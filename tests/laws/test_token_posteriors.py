@@ -233,16 +233,16 @@ def ones(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("solver", "runs"),
+    ("solver", "runs", "limit"),
     [
-        (TwistedSMC(particles=256), 120),
-        (TwistedSMC(particles=256, expert="twist"), 120),
-        (SplitGibbs(rounds=40, particles=8), 60),
-        (Importance(particles=2000), 24),
+        (TwistedSMC(particles=256), 120, 0.02),
+        (TwistedSMC(particles=256, expert="twist"), 120, 0.02),
+        (SplitGibbs(rounds=40, particles=8), 60, 0.035),  # 20 rounds each, alike
+        (Importance(particles=2000), 24, 0.02),
     ],
     ids=["weight", "twist", "split-gibbs", "importance"],
 )
-def test_an_expert_counts(solver: TokenSolver, runs: int) -> None:
+def test_an_expert_counts(solver: TokenSolver, runs: int, limit: float) -> None:
     known = Row("replaced", length=4)
     problem = replace(absorbing(known, runs), expert=ones)
     found = solver(problem, Streams.count(0, runs))
@@ -250,7 +250,8 @@ def test_an_expert_counts(solver: TokenSolver, runs: int) -> None:
     hot = torch.nn.functional.one_hot(known.states, 4).double()
     exact = torch.einsum("s,slk->lk", p, hot)
     assert found.marginals is not None
-    assert (found.marginals.mean(dim=0) - exact).abs().sum(dim=-1).mean() / 2 < 0.02
+    assert (found.marginals.mean(dim=0) - exact).abs().sum(dim=-1).mean() / 2 < limit
+    assert (known.marginals - exact).abs().sum(dim=-1).mean() / 2 > 3 * limit  # without expert
     assert bool(torch.isfinite(ones(found.x)).all())
 
 

@@ -218,8 +218,8 @@ class Row(KnownTokens):
 
 
 def gaps(row: Row, made: torch.Generator) -> Tensor:
-    """Every second letter known, in the mean."""
-    known = torch.rand(row.length, generator=made) < 0.5
+    """Two of five letters known, in the mean."""
+    known = torch.rand(row.length, generator=made) < 0.4
     sure = torch.nn.functional.one_hot(row.truth, row.tokens).double().log()
     return torch.where(known.unsqueeze(1), sure, 0.0)
 
