@@ -250,8 +250,7 @@ def build(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Toke
         finite(module)
         module.eval().requires_grad_(False)
         experts.append(Expert(entry["backbone"], module, entry["options"], entry["weight"]))
-    settings = dict(description["codec"])
-    codec = plugin.part("codecs", settings.pop("name")).from_dict(settings)
+    codec = plugin.part("codecs", description["codec"]["name"])(description["codec"])
     return TokenPrior.of(
         experts, categorical_from(description["process"]), codec,
         plugin=description["plugin"], shape=tuple(description["shape"]),

@@ -139,7 +139,8 @@ def problem_of(prior: TokenPrior, part: TokenPart, condition: Condition) -> Toke
     told = {key: torch.as_tensor(v)[None] for key, v in part.condition.items()}
     merged = {**(condition or {}), **told} or None
     sites = part.sites[None].to(prior.device)
-    return TokenProblem(prior.denoiser, sites, part.machine, part.expert, merged)
+    denoiser = part.denoiser or prior.denoiser
+    return TokenProblem(denoiser, sites, part.machine, part.expert, merged)
 
 
 def choose(

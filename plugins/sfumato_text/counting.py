@@ -40,7 +40,7 @@ def encoded(text: str, alphabet: str) -> Int[ndarray, " length"]:
     return np.array([number[letter] for letter in text], np.int64)
 
 
-def evidence(model: NGrams, rows: Sequence[Int[ndarray, " length"]]) -> Evidence:
+def evidence(model: NGrams, rows: Sequence[Int[ndarray, " _"]]) -> Evidence:
     """What the model's counts say of the letters of other texts."""
     states, letters = visited(model, rows)
     counted = orders(Sorted.of(model.text, model.order))

@@ -61,7 +61,8 @@ class Discounts:
     @property
     def single(self) -> Float[ndarray, " orders"]:
         """D of contexts that occur once, by order."""
-        return self.values[:, ONCE, 0].astype(np.float64)
+        column: ndarray = self.values[:, ONCE, 0]
+        return column.astype(np.float64)
 
     def of(self, order: Order, n: int) -> tuple[ndarray, ndarray]:
         """D of every arc, and g of every node."""
@@ -127,7 +128,7 @@ def fitted(
     for _ in range(steps):
         descent.zero_grad()
         loss = bits()
-        loss.backward()
+        torch.autograd.backward(loss)
         descent.step()
         found = float(loss.detach())
     values = (torch.sigmoid(raw.detach()) * most).numpy().astype(np.float32)

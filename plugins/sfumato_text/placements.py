@@ -8,7 +8,7 @@ replace their characters. Everything else is the document's own text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,7 @@ from sfumato_text.files.documents import Document
 from sfumato_text.files.restorations import Change, Restoration
 from sfumato_text.tokens import Encoded, Tokeniser
 
-__all__ = ["Placement", "place"]
+__all__ = ["Placement", "bounded", "place"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,16 @@ class Placement:
             return torch.full((len(self),), -1, dtype=torch.long)
         own = self.encoded.ids[self.index.clamp(min=0)]
         return torch.where(self.known, own, -1)
+
+    @property
+    def observed(self) -> list[str]:
+        """The characters of what was read, token by token, as ``Channel.sites`` takes them."""
+        pieces = self.tokeniser.pieces
+        return [pieces[number] for number in self.encoded.ids.tolist()]
+
+    def per_token(self, rows: Float[Tensor, "characters *x"]) -> Float[Tensor, "read *x"]:
+        """Of one row for each character of the document, those of the read tokens' first ones."""
+        return rows[torch.from_numpy(self.encoded.spans[:, 0])]
 
     def sites(
         self, seen: Float[Tensor, "read tokens"] | None = None
@@ -188,6 +198,30 @@ def place(
     return Placement(
         document, tokeniser, encoded, torch.tensor(index, dtype=torch.long), tuple(gaps)
     )
+
+
+def bounded(document: Document, longest: int) -> Document:
+    """The document with a largest length for every gap that has none.
+
+    Args:
+        document: With gaps.
+        longest: Most characters of any gap.
+
+    Raises:
+        InvalidOptionError: If a gap has more at least; names the gap and the text before it.
+    """
+    gaps = []
+    for number, gap in enumerate(document.gaps):
+        if gap.minimum > longest:
+            before = document.text[max(gap.start - 20, 0) : gap.start]
+            raise InvalidOptionError(
+                f"gap {number}, after '{before}'",
+                f"{gap.minimum} characters are missing, more than {longest}",
+                "raise the maximum or fill a part of it yourself",
+            )
+        most = longest if gap.maximum is None else min(gap.maximum, longest)
+        gaps.append(replace(gap, maximum=most))
+    return replace(document, gaps=tuple(gaps))
 
 
 def known_lengths(document: Document) -> list[int]:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from sfumato.denoisers.markov import MarkovChain
 from sfumato.denoisers.sequential import Coarse, MarkovSequence, Sequential, walk
+from sfumato.denoisers.tables import JointTable
 from sfumato.errors import ImpossibleError, UnsupportedError
-from sfumato.factors import compile_pattern
+from sfumato.factors import pattern, weigh
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.histories import Chained, grouped
 from sfumato.inverse.tokens.lattice import Lattice
@@ -136,16 +137,11 @@ def test_windows_change_nothing() -> None:
 
 
 def test_a_machine_joins_the_histories() -> None:
-    pattern = compile_pattern("a(b|c)*d.*", "abcd", length=5)
+    machine = pattern("a(b|c)*d.*", "abcd")
     sites = evidence()[:, 2:7].clamp(min=-20)
-    found = EXACT(problem(sites, TRIGRAM, machine=pattern), Streams.count(0, 1))
+    found = EXACT(problem(sites, TRIGRAM, machine=machine), Streams.count(0, 1))
     rows, logs = enumerated(TRIGRAM, sites[0])
-    with np.errstate(divide="ignore"):
-        x = torch.from_numpy(rows)
-        logs = logs + problem(sites, machine=pattern).log_evidence_of(x).numpy()[: len(rows)] * 0
-    from sfumato.factors import weigh
-
-    logs = logs + weigh(pattern, x).numpy()
+    logs = logs + weigh(machine, torch.from_numpy(rows)).numpy()
     assert found.marginals is not None
     np.testing.assert_allclose(found.marginals[0].numpy(), marginals_of(rows, logs), atol=1e-12)
     assert float(found.log_evidence[0]) == pytest.approx(np.logaddexp.reduce(logs), abs=1e-10)
@@ -217,9 +213,7 @@ def test_what_no_row_agrees_with_is_refused_with_item_and_place() -> None:
 
 
 def test_a_prior_that_is_no_chain_is_refused_before_any_compute() -> None:
-    from sfumato.denoisers.tables import TokenTable
-
-    table = TokenTable(Absorbing(2), torch.full((2, 2), 0.25).double())
+    table = JointTable(Absorbing(2), torch.full((2, 2), 0.25).double())
     with pytest.raises(UnsupportedError, match="n-grams"):
         Lattice()(TokenProblem(table, torch.zeros(1, 2, 2)), Streams.count(0, 1))
 

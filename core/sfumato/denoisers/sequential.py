@@ -108,7 +108,7 @@ class MarkovSequence(Sequential):
         return states
 
 
-def walk(chain: Sequential, rows: Sequence[Int[ndarray, " length"]]) -> list[ndarray]:
+def walk(chain: Sequential, rows: Sequence[Int[ndarray, " _"]]) -> list[ndarray]:
     """ln p(x_i | x before i) of rows, side by side, each from the chain's beginning.
 
     Their sum is ln p(x): the chain rule.

@@ -268,7 +268,7 @@ def document_of(signal: Signal) -> Document:
     known = signal.meta.get("document")
     if isinstance(known, Document) and torch.equal(known.codes, signal.data.cpu().long()):
         return known
-    return Document.from_codes(signal.data)
+    return Document.from_codes(signal.data.long())
 
 
 def signal_of(document: Document, path: Path | None = None) -> Signal:

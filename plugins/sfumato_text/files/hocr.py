@@ -19,12 +19,12 @@ import numpy as np
 
 from sfumato.errors import UnreadableFileError
 from sfumato_text.files.documents import Document
-from sfumato_text.files.layouts import Layout, Reading, confidence_in, stripped
+from sfumato_text.files.layouts import File, Layout, Reading, stripped
 from sfumato_text.files.markup import Element, Run, parse_html
 from sfumato_text.files.notations import render
 from sfumato_text.files.patching import escape
 from sfumato_text.files.plain import TextFormat
-from sfumato_text.files.reading import Decoded, place
+from sfumato_text.files.reading import Decoded
 
 __all__ = ["HOCR"]
 
@@ -48,7 +48,7 @@ class HOCR(TextFormat):
             )  # fmt: skip
         if not re.search(r"</html\s*>\s*$", decoded.text, re.IGNORECASE):
             raise UnreadableFileError(path, "its end is missing", "expected </html>")
-        layout, file = Layout(), File(decoded.text, path)
+        layout, file = Layout(), Spans(decoded.text, path)
         file.walk(root, layout)
         return layout.document(self.source(decoded), path)
 
@@ -93,11 +93,8 @@ def properties(element: Element) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class File:
-    """What elements are read from."""
-
-    source: str
-    path: Path
+class Spans(File):
+    """The words of a file."""
 
     def walk(self, element: Element, layout: Layout) -> None:
         """Reads all words below an element."""
@@ -151,12 +148,11 @@ class File:
     def confidence(self, element: Element, count: int) -> float | list[float] | None:
         """Confidences of the characters, or of the word."""
         told = properties(element)
-        where = f"{place(self.source, element.start)}: "
         each = (told.get("x_confs") or told.get("x_conf") or "").split()
         if each and len(each) == count:
-            return [confidence_in(v, 100, f"{where}x_confs", self.path) for v in each]
+            return [self.sure(element, value, 100, "x_confs") for value in each]
         if "x_wconf" in told:
-            return confidence_in(told["x_wconf"], 100, f"{where}x_wconf", self.path)
+            return self.sure(element, told["x_wconf"], 100, "x_wconf")
         return None
 
     def choices(self, info: Element) -> tuple[tuple[str, float | None], ...]:

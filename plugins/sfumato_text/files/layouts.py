@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from sfumato.errors import UnreadableFileError
 from sfumato_text.files.documents import Document, Slot, Source, Variant, contiguous
+from sfumato_text.files.markup import Element
+from sfumato_text.files.reading import place
 
-__all__ = ["Layout", "Reading", "confidence_in", "stripped"]
+__all__ = ["File", "Layout", "Reading", "stripped"]
 
 WORDS, LINES, BLOCKS, GLYPHS = range(4)
 
@@ -138,21 +140,35 @@ def spread(confidence: float | Sequence[float] | None, count: int) -> list[float
     return list(confidence) if len(confidence) == count else [float(np.mean(confidence))] * count
 
 
-def confidence_in(value: str, scale: float, what: str, path: Path) -> float:
-    """A confidence in [0, 1] from a number between 0 and ``scale``.
+@dataclass(frozen=True)
+class File:
+    """What elements are read from.
 
-    Raises:
-        UnreadableFileError: If it is no such number; ``what`` says where.
+    Args:
+        source: The decoded file.
+        path: Named in errors.
     """
-    try:
-        number = float(value) / scale
-    except ValueError:
-        number = np.nan
-    if not 0 <= number <= 1:
-        raise UnreadableFileError(
-            path, f"{what}: the confidence '{value}' is not between 0 and {scale:g}"
-        )
-    return number
+
+    source: str
+    path: Path
+
+    def sure(self, element: Element, value: str, scale: float, what: str) -> float:
+        """A confidence in [0, 1] from a number between 0 and ``scale``.
+
+        Raises:
+            UnreadableFileError: If it is no such number; names the element's place.
+        """
+        try:
+            number = float(value) / scale
+        except ValueError:
+            number = np.nan
+        if not 0 <= number <= 1:
+            # places are counted only here: counting takes as long as the file is
+            at = place(self.source, element.start)
+            raise UnreadableFileError(
+                self.path, f"{at}: {what}: the confidence '{value}' is not between 0 and {scale:g}"
+            )
+        return number
 
 
 def stripped(text: str, spans: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:

@@ -154,27 +154,32 @@ class Tree:
     source: str
     root: Element = field(default_factory=lambda: Element(""))
     open: list[Element] = field(default_factory=list)
+    pending: list[Run] = field(default_factory=list)
+    """Characters since the last tag, as the parser hands them out."""
 
     def __post_init__(self) -> None:
         self.open.append(self.root)
 
+    def flush(self) -> None:
+        if self.pending:
+            text = "".join(run.text for run in self.pending)
+            spans = np.concatenate([run.spans for run in self.pending])
+            self.open[-1].children.append(Run(text, spans))
+            self.pending = []
+
     def start(self, element: Element) -> None:
+        self.flush()
         self.open[-1].children.append(element)
         self.open.append(element)
 
     def finish(self, at: int) -> None:
+        self.flush()
         closed = self.open.pop()
         own = self.source.startswith("</", at)
         closed.end = self.source.index(">", at) + 1 if own else max(at, closed.inside)
 
     def characters(self, text: str, at: int) -> None:
-        spans = text_spans(self.source, text, at)
-        siblings = self.open[-1].children
-        if siblings and isinstance(siblings[-1], Run):
-            last = siblings[-1]
-            siblings[-1] = Run(last.text + text, np.concatenate([last.spans, spans]))
-        else:
-            siblings.append(Run(text, spans))
+        self.pending.append(Run(text, text_spans(self.source, text, at)))
 
 
 def text_spans(source: str, text: str, at: int) -> NDArray[np.int64]:
@@ -267,4 +272,5 @@ def parse_html(decoded: Decoded, path: Path) -> Element:
         raise UnreadableFileError(path, f"{place(decoded.text, at)}: the file is cut off here")
     while len(pages.tree.open) > 1:
         pages.tree.finish(len(decoded.text))
+    pages.tree.flush()
     return pages.tree.root

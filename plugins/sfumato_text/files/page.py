@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato_text.files.documents import Document
-from sfumato_text.files.layouts import Layout, Reading, confidence_in, stripped
+from sfumato_text.files.layouts import File, Layout, Reading, stripped
 from sfumato_text.files.markup import Element, parse_xml
 from sfumato_text.files.notations import render
 from sfumato_text.files.patching import escape
 from sfumato_text.files.plain import TextFormat
-from sfumato_text.files.reading import Decoded, place
+from sfumato_text.files.reading import Decoded
 
 __all__ = ["PAGE"]
 
@@ -45,7 +45,7 @@ class PAGE(TextFormat):
         Raises:
             UnreadableFileError: If no text is in it, or a confidence makes no sense.
         """
-        layout, file = Layout(), File(decoded.text, path)
+        layout, file = Layout(), Equivalents(decoded.text, path)
         for region in in_order(root):
             for line in region.find("TextLine"):
                 whole = file.reading(line)
@@ -111,11 +111,8 @@ def references(group: Element) -> list[str]:
 
 
 @dataclass(frozen=True)
-class File:
-    """What elements are read from."""
-
-    source: str
-    path: Path
+class Equivalents(File):
+    """The texts of a file's elements."""
 
     def reading(self, element: Element) -> Reading | None:
         """The text that an element gives for itself; ``None`` if it gives none."""
@@ -133,8 +130,7 @@ class File:
 
     def confidence(self, equiv: Element) -> float | None:
         value = equiv.attributes.get("conf")
-        where = place(self.source, equiv.start)
-        return None if value is None else confidence_in(value, 1, f"{where}: conf", self.path)
+        return None if value is None else self.sure(equiv, value, 1, "conf")
 
 
 def rank_of(equiv: Element) -> int:

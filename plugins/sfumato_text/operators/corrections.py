@@ -16,7 +16,8 @@ from sfumato.signals import Signal
 from sfumato_text.files.documents import Document, codes_of
 from sfumato_text.files.restorations import Change, Restoration, restored_signal
 from sfumato_text.operators.windows import where
-from sfumato_text.tokenisers import Characters, Encoded
+from sfumato_text.tokenisers import Characters
+from sfumato_text.tokens import Encoded
 
 __all__ = ["Row", "corrected"]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -31,7 +32,7 @@ from sfumato.signals import Signal
 from sfumato_text.channels import Channel, load
 from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.operators.corrections import Row, corrected
-from sfumato_text.operators.sites import certain, reader
+from sfumato_text.operators.sites import certain, reader, tolerant
 from sfumato_text.operators.windows import records
 
 __all__ = ["Restore"]
@@ -99,12 +100,13 @@ class Restore(TokenTask):
 
     def pose(self, signal: Signal, prior: Any) -> Posed:
         document, channel = self.document(signal), self.stated
-        noisy = self.foreign == "noise"
-        codec = reader(prior.codec, "nearest" if noisy else self.foreign)
-        rows = []
-        for start, end in records(document):
-            if end > start:
-                rows.append(Row(start, end, codec.read(document.text[start:end]), codec))
+        codec = reader(prior.codec, "nearest" if self.foreign == "noise" else self.foreign)
+        read = codec.read if self.foreign == "refuse" else partial(tolerant, codec=codec)
+        rows = [
+            Row(start, end, read(document.text[start:end]), codec)
+            for start, end in records(document)
+            if end > start
+        ]
         notes: tuple[str, ...] = ()
         if self.rate is None and self.channel in ("uniform", "typo", "ocr"):
             channel = self.estimated(channel, document, rows, prior)

@@ -17,7 +17,7 @@ from sfumato.errors import InvalidOptionError, UnknownNameError, UnreadableFileE
 from sfumato.factors import Edits, weigh
 from sfumato.noise import Streams
 from sfumato_text.channels import CHANNELS, Channel, load, ocr, typo, uniform
-from sfumato_text.confidences import alternatives, soft_sites
+from sfumato_text.confidences import Calibration, alternatives, soft_sites
 from sfumato_text.estimation import estimate, refine
 from sfumato_text.files.documents import Document, Slot, Source, Variant
 
@@ -255,3 +255,28 @@ def test_substitutions_keep_the_length(text: str, rate: float, seed: int) -> Non
 
 def test_the_description_of_a_channel_is_plain_json() -> None:
     assert json.loads(json.dumps(typo().to_dict())) == typo().to_dict()
+
+
+def test_calibration_finds_what_confidences_are_worth() -> None:
+    generator = np.random.default_rng(0)
+    told = generator.uniform(0.05, 0.95, 20_000)
+    worth = 1 / (1 + np.exp(-(0.7 + 0.5 * np.log(told / (1 - told)))))
+    right = generator.uniform(0, 1, len(told)) < worth
+    found = Calibration.fit([*told, math.nan], [*right, False])
+    # standard errors of both are about 0.017 at this size
+    assert found.intercept == pytest.approx(0.7, abs=0.09)
+    assert found.slope == pytest.approx(0.5, abs=0.09)
+    calibrated = found(document(confidence=np.array([0.5, np.nan, np.nan])))
+    assert calibrated.confidence is not None
+    assert calibrated.confidence[0] == pytest.approx(1 / (1 + math.exp(-found.intercept)))
+    assert np.isnan(calibrated.confidence[1])
+
+
+def test_calibration_stays_where_it_was_without_evidence() -> None:
+    found = Calibration.fit([0.5], [True], weight=1e6)
+    assert (found.intercept, found.slope) == pytest.approx((0, 1), abs=1e-3)
+    sure = Calibration.fit([0.9] * 1000, [True] * 1000)
+    assert math.isfinite(sure.intercept)
+    with pytest.raises(InvalidOptionError):
+        Calibration.fit([math.nan], [True])
+    assert Calibration()(document()).confidence is None

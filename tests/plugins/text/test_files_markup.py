@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sfumato_text.files.documents import Document, codes_of, document_of, text_o
 from sfumato_text.files.notations import UNCLEAR
 from sfumato_text.files.reading import decode
 from sfumato_text.files.restorations import Change, Restoration, restored_signal
-from sfumato_text.formats import FORMATS, HOCR, XML, Lines, Table, Text
+from sfumato_text.formats import FORMATS, HOCR, XML, Gzip, Lines, Table, Text
 
 
 def read(path: Path, content: str) -> Signal:
@@ -262,7 +263,7 @@ def test_a_bad_file_is_an_error_that_says_where(
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [s for kind in FORMATS for s in kind.suffixes if s != ".gz"])
+@pytest.mark.parametrize("suffix", [s for kind in FORMATS for s in kind.suffixes])
 def test_every_format_obeys_the_laws_of_formats(tmp_path: Path, suffix: str) -> None:
     kind = next(kind for kind in FORMATS if suffix in kind.suffixes)
     signal = Signal(codes_of("In the beginning & the <end>\nof it"))
@@ -283,6 +284,21 @@ def test_a_document_with_gaps_survives_a_new_file(
     assert [(g.start, g.minimum, g.maximum) for g in found.gaps] == [
         (g.start, g.minimum, g.maximum) for g in hidden.gaps
     ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "root"),
+    [(".alto", "<alto "), (".page", "<PcGts "), (".tei", "<TEI "), (".xml", "<TEI ")],
+)
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_a_new_file_is_what_its_suffix_says(
+    tmp_path: Path, suffix: str, root: str, packed: str
+) -> None:
+    kind = Gzip if packed else XML
+    path = kind().write(Signal(codes_of("a b")), tmp_path / f"a{suffix}{packed}")
+    content = path.read_bytes()
+    assert root in (gzip.decompress(content) if packed else content).decode()
+    assert text_of(kind().read(path).data) == "a b"
 
 
 def test_a_text_may_be_written_as_another_kind_of_file(tmp_path: Path) -> None:

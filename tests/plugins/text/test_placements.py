@@ -16,7 +16,7 @@ from sfumato_text.files.documents import Document, codes_of
 from sfumato_text.files.notations import parse
 from sfumato_text.files.reading import decode
 from sfumato_text.formats import Text
-from sfumato_text.placements import place
+from sfumato_text.placements import bounded, place
 from sfumato_text.tokenisers import Bytes, Characters, Subwords, Tokeniser
 
 LETTERS = Characters(("a", "b", "é", " "))
@@ -88,6 +88,20 @@ def test_open_gaps_need_a_length() -> None:
         place(document, LETTERS, [4])
     with pytest.raises(ShapeError):
         place(document, LETTERS, [4, 1]).restoration(torch.tensor([0]))
+
+
+def test_rows_of_characters_become_rows_of_tokens() -> None:
+    row = place(leiden("ae\u0301[.]b"), LETTERS)
+    assert row.observed == ["a", "é", "b"]
+    assert row.per_token(torch.arange(4)).tolist() == [0, 1, 3]
+    assert row.sites(uniform(0.1).sites(row.observed, LETTERS.alphabet)).shape == (4, 4)
+
+
+def test_gaps_have_a_largest_length_or_are_refused() -> None:
+    found = bounded(leiden("a[---]b[2-9]c[..]"), 5)
+    assert [(gap.minimum, gap.maximum) for gap in found.gaps] == [(1, 5), (2, 5), (2, 2)]
+    with pytest.raises(InvalidOptionError, match=r"gap 1, after 'ab': 12 .* more than 5"):
+        bounded(leiden("a[.]b[.12.]"), 5)
 
 
 WORDS = Subwords.train("ab ba a éb aab " * 50, size=270)

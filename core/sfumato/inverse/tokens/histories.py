@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Chained(TokenDenoiser):
 
     process: Categorical
     chain: Sequential
-    limits: Limits = Limits(beam=64)
+    limits: Limits = field(default_factory=lambda: Limits(beam=64))
 
     def __post_init__(self) -> None:
         if self.chain.tokens != self.process.tokens:

@@ -66,17 +66,23 @@ class Lattice(TokenSolver):
         blank = torch.empty(len(problem.sites), places + 1)
         uniforms = draws.uniform(blank, streams).cpu().numpy()
         x = torch.zeros(shape[0], places, dtype=torch.long)
-        marginals = torch.zeros(shape[0], places, tokens, dtype=torch.float64)
+        tables: list[torch.Tensor] = []
         log_evidence = torch.zeros(shape[0], dtype=torch.float64)
         groups = grouped(problem.sites, real_places(problem))
         solved = self.solve(problem, groups, uniforms)
         for index, (group, found) in enumerate(zip(groups, solved, strict=True)):
             x[group.items] = spread(found, group.real)
-            marginals[group.items] = group.spread(found.marginals[0])
+            tables.append(group.spread(found.marginals[0]))
             log_evidence[group.items] = float(found.log_evidence[0])
             if callback is not None:
                 callback(Step(index, len(groups), None, x.reshape(shape), None))
         device = problem.sites.device
+        if len(groups) == 1:  # many samples of one row share one table
+            marginals = tables[0].expand(shape[0], -1, -1)
+        else:
+            marginals = torch.zeros(shape[0], places, tokens, dtype=torch.float64)
+            for group, table in zip(groups, tables, strict=True):
+                marginals[group.items] = table
         return TokenDraws(
             x.reshape(shape).to(device), log_evidence.to(device),
             torch.full_like(log_evidence, torch.nan).to(device),

@@ -208,7 +208,7 @@ class Search:
         """Refuses evidence that no history agrees with."""
         if (stuck := np.flatnonzero(going & ~(total > 0))).size:
             raise ImpossibleError(
-                "evidence", f"at place {place} of item {self.rows.name(stuck[0])}",
+                "evidence", f"at place {place} of item {self.rows.name(int(stuck[0]))}",
                 "check its likelihoods and patterns, or widen the beam",
             )  # fmt: skip
 
@@ -221,7 +221,7 @@ class Search:
         if bad.any():
             item, place = np.argwhere(bad)[0]
             raise ImpossibleError(
-                "evidence", f"at place {place + start} of item {self.rows.name(item)}",
+                "evidence", f"at place {place + start} of item {self.rows.name(int(item))}",
                 "give at least one token a likelihood above 0",
             )  # fmt: skip
         top = np.where(beyond, 0.0, top)
@@ -275,7 +275,7 @@ class Backward:
         items, length, tokens = search.rows.sites.shape
         self.marginals = np.zeros((items, length, tokens))
         self.draws = np.zeros((len(owner), length), np.int64)
-        self.belief = np.empty(0)  # p(node | y) after the place
+        self.belief: ndarray = np.empty(0)  # p(node | y) after the place
         self.at = np.full(len(owner), -1)  # node of each sample
         self.best = np.zeros((items, length), np.int64)
         self.top = np.full(items, -1)  # node of each item's likeliest row
@@ -331,7 +331,7 @@ def chosen(weight: ndarray, bounds: ndarray, group: ndarray, u: ndarray) -> Int[
     ends = np.concatenate([[0.0], np.cumsum(weight)])
     low, high = ends[bounds[group]], ends[bounds[group + 1]]
     found = np.searchsorted(ends, low + u * (high - low), side="right") - 1
-    return np.clip(found, bounds[group], bounds[group + 1] - 1)
+    return np.asarray(np.clip(found, bounds[group], bounds[group + 1] - 1))
 
 
 def top_entry(values: ndarray, group: ndarray, groups: int) -> Int[ndarray, " groups"]:

@@ -16,6 +16,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.errors import UnsupportedError
 from sfumato.factors.base import Machine
 from sfumato.inverse.tasks import Bound, Task
@@ -33,12 +34,14 @@ class TokenPart:
         machine: A factor that sees the whole row.
         expert: x₀ ``[batch, *x]`` ↦ ln of a further weight, ``[batch]``.
         condition: What the prior is told besides, without batch axis.
+        denoiser: Used in place of the prior's, such as one that knows where a text ends.
     """
 
     sites: Float[Tensor, "*x tokens"]
     machine: Machine | None = None
     expert: Callable[[Tensor], Tensor] | None = None
     condition: Mapping[str, Any] = field(default_factory=dict)
+    denoiser: TokenDenoiser | None = None
 
 
 @dataclass(frozen=True, eq=False)

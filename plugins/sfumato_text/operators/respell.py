@@ -1,0 +1,206 @@
+"""Edits: characters that were replaced, left out or put in, so that nothing stands in its place.
+
+    In teh begining God creaated the heaven
+
+What was read is a function of the text by a pair hidden Markov model: every character is lost, or
+read as itself or another; between them others are put in. The text has an unknown length, so the
+row ends with a sign for its end. The reading that is shown is the one, of many posterior draws,
+that differs least from all others; below a stated confidence the input stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from sfumato.denoisers.categorical import TokenDenoiser
+from sfumato.denoisers.ended import Ended
+from sfumato.errors import InvalidOptionError, UnsupportedError
+from sfumato.factors import EditChannel, Edits
+from sfumato.inverse.tokens.histories import Chained, chain_of
+from sfumato.inverse.tokens.tasks import PartDraws, Posed, Readings, TokenPart
+from sfumato.processes import Absorbing
+from sfumato.signals import Signal
+from sfumato_text.alignments import align, distance
+from sfumato_text.channels import Channel
+from sfumato_text.files.documents import Document, codes_of, document_of
+from sfumato_text.files.restorations import Change, Restoration
+from sfumato_text.operators.corrections import Row, finished
+from sfumato_text.operators.restore import Restore
+from sfumato_text.operators.sites import reader
+from sfumato_text.operators.windows import records
+
+__all__ = ["Respell"]
+
+COMPARED = 60
+"""Draws among which the one is sought that differs least from the others."""
+
+
+@dataclass(frozen=True)
+class Respell(Restore):
+    """Corrects characters that were replaced, left out or put in.
+
+    Args:
+        channel: What the errors are like: "typo", "ocr", "uniform", or a file that a channel was
+            saved in.
+        rate: Share of replaced characters.
+        lost: Share of characters that were left out.
+        inserted: Share of characters that were put in.
+        foreign: Characters that the prior's alphabet lacks: "refuse" them, or read the "nearest"
+            signs that it has.
+        most: Characters that the text may be longer or shorter than what was read, at any place.
+    """
+
+    summary: ClassVar[str] = "correct wrong, missing and surplus characters"
+
+    channel: str = "typo"
+    rate: float | None = 0.02
+    lost: float = 0.01
+    inserted: float = 0.01
+    most: int = 12
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("lost", "inserted"):
+            if not 0 <= getattr(self, name) < 0.5:
+                raise InvalidOptionError(
+                    "text respell", f"{name}={getattr(self, name)}", "use 0 up to less than 0.5"
+                )
+        if self.foreign == "noise":
+            raise InvalidOptionError("text respell", "foreign=noise", "use refuse or nearest")
+        if self.most < 1:
+            raise InvalidOptionError("text respell", f"most={self.most}", "use 1 or more")
+
+    @property
+    def stated(self) -> Channel:
+        channel = super().stated
+        if channel.edits:
+            return channel
+        return replace(channel, lost=self.lost, inserted=self.inserted)
+
+    def pose(self, signal: Signal, prior: Any) -> Posed:
+        document, channel = self.document(signal), self.stated
+        codec = reader(prior.codec, self.foreign)
+        rows = [
+            Row(start, end, codec.read(document.text[start:end]), codec)
+            for start, end in records(document)
+            if end > start
+        ]
+        ended = with_end(prior.denoiser)
+        edits = ending(channel.edit_channel(codec.pieces))
+        parts = tuple(self.part(row, edits, ended) for row in rows)
+
+        def assemble(draws: Sequence[PartDraws], n: int) -> Readings:
+            return self.respelt(signal, document, list(zip(rows, draws, strict=True)), n)
+
+        return Posed(parts, assemble)
+
+    def part(self, row: Row, edits: EditChannel, ended: TokenDenoiser) -> TokenPart:
+        """The row with room for what was left out."""
+        count, tokens = len(row.encoded.ids), edits.tokens
+        machine = Edits(edits, row.encoded.ids, end=tokens - 1, band=self.most)
+        sites = torch.zeros(count + self.most, tokens, dtype=torch.float64)
+        return TokenPart(sites, machine, denoiser=ended)
+
+    def respelt(
+        self, signal: Signal, document: Document, found: Sequence[tuple[Row, PartDraws]], n: int
+    ) -> Readings:
+        """The reading nearest to all others, where it is sure enough."""
+        changes: list[Change] = []
+        confidence = torch.ones(len(document.text), dtype=torch.float64)
+        places = []
+        samples = [""] * n
+        last = 0
+        for row, draws in found:
+            texts = [text_of_row(x, row) for x in draws.x]
+            before = document.text[last : row.start]
+            samples = [s + before + t for s, t in zip(samples, texts[:n], strict=True)]
+            last = row.end
+            for change in self.changes(row, texts):
+                start, end = row.start + change.start, row.start + change.end
+                moved = replace(change, start=start, end=end)
+                places.append((start, max(end, start), change.alternatives))
+                if (change.probability or 0) >= self.confidence:
+                    changes.append(moved)
+                else:
+                    confidence[start : max(end, start + 1)] = 1 - change.alternatives[0][1]
+        samples = [s + document.text[last:] for s in samples]
+        restoration = Restoration(document, tuple(changes))
+        drawn = tuple(codes_of(text) for text in samples)
+        return finished(signal, document, restoration, confidence, places, drawn, None, (0.0, 0.0))
+
+    def changes(self, row: Row, texts: Sequence[str]) -> list[Change]:
+        """Where the best reading differs from what was read, and how sure each difference is."""
+        own = row.encoded.text
+        some = texts[:COMPARED]
+        best = min(some, key=lambda text: sum(distance(text, other) for other in some))
+        share = Counter(
+            (block.start, block.end, text[block.first : block.last])
+            for text in texts
+            for block in align(own, text)
+            if not block.same
+        )
+        found = []
+        for block in align(own, best):
+            if block.same:
+                continue
+            new = best[block.first : block.last]
+            key = (block.start, block.end, new)
+            odds = share[key] / len(texts)
+            others = [
+                (text, count / len(texts))
+                for (start, end, text), count in share.most_common()
+                if (start, end) == key[:2]
+            ]
+            kept = 1 - sum(p for _, p in others)
+            ranked = sorted([*others, (own[block.start : block.end], kept)], key=lambda r: -r[1])
+            letters = (odds,) * len(new)
+            readings = tuple((t, p) for t, p in ranked[: self.readings] if p > 0)
+            found.append(Change(block.start, block.end, new, letters, readings))
+        return found
+
+    def degrade(self, signal: Signal, *, seed: int = 0) -> Signal:
+        from sfumato.noise import Streams
+
+        document = document_of(signal)
+        alphabet = sorted(set(document.text)) if self.channel == "uniform" else None
+        streams = Streams.count(seed, 1).spawn("noise")
+        return Signal(codes_of(self.stated.degrade(document.text, streams, alphabet=alphabet)))
+
+
+def with_end(denoiser: TokenDenoiser) -> TokenDenoiser:
+    """The prior with one token more, for the end of a text.
+
+    Raises:
+        UnsupportedError: If the prior is no chain of histories.
+    """
+    chain = chain_of(denoiser)
+    if chain is None:
+        raise UnsupportedError(
+            "text respell", "a prior that is a chain of histories, such as counts of n-grams",
+            "this one is not",
+        )  # fmt: skip
+    ended = Ended(chain)
+    return Chained(Absorbing(ended.tokens), ended)
+
+
+def ending(channel: EditChannel) -> EditChannel:
+    """The channel with a row for the end, which is never read as anything."""
+    row = torch.full((1, channel.symbols), 1 / channel.symbols, dtype=torch.float64)
+    lost = torch.as_tensor(channel.lost, dtype=torch.float64).expand(channel.tokens)
+    return replace(
+        channel,
+        confusion=torch.cat([channel.confusion.double(), row]),
+        lost=torch.cat([lost, lost.new_zeros(1)]),
+    )
+
+
+def text_of_row(x: Tensor, row: Row) -> str:
+    """A draw up to its end."""
+    end = len(row.codec.pieces)
+    return row.codec.decode(x[x != end])
