@@ -318,7 +318,7 @@ def spellings(text: str) -> st.SearchStrategy[str]:
 
 @pytest.mark.parametrize("name", ["alto", "page", "hocr"])
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_any_correction_of_words_is_read_again_and_nothing_else_changes(
     name: str, samples: dict[str, str], data: st.DataObject
 ) -> None:
