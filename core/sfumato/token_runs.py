@@ -167,7 +167,7 @@ def choose(
         method = replace(method, score_known=True)  # type: ignore[type-var]
     if compared and not (getattr(method, "score_known", False) or method.exact_evidence):
         raise UnsupportedError(
-            f"solver '{name}'", "parts that do not exclude each other, as gaps of unknown length do",
+            f"solver '{name}'", "parts that don't exclude each other, as gaps of unknown length do",
             "it tells no evidence of the known tokens; use lattice or twisted, or state lengths",
         )  # fmt: skip
     return method, name, reason
