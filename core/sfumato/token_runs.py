@@ -23,6 +23,7 @@ from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.inverse.registry import named
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.evidence import possible
+from sfumato.inverse.tokens.histories import draw_rows, leading_chain
 from sfumato.inverse.tokens.problems import TokenProblem, TokenSolver
 from sfumato.inverse.tokens.tasks import PartDraws, TokenPart, TokenTask
 from sfumato.noise import Streams
@@ -54,8 +55,12 @@ class Counted(TokenDenoiser):
     def takes_time(self) -> bool:  # type: ignore[override]
         return self.inner.takes_time
 
+    def note(self, items: int) -> None:
+        """Counts evaluations of a part of the denoiser that a solver asks by itself."""
+        self.counts[0] += items
+
     def __call__(self, x_t: Tensor, t: TokenLevel, condition: Condition = None) -> Beliefs:
-        self.counts[0] += len(x_t)
+        self.note(len(x_t))
         return self.inner(x_t, t, condition)
 
 
@@ -222,6 +227,10 @@ def sample_tokens(
     steps = math.prod(size) if steps is None else steps
     if n < 1 or steps < 1:
         raise InvalidOptionError("sample", f"n={n}, steps={steps}", "use 1 or more")
+    chain = leading_chain(prior.denoiser) if sampler == "auto" and len(size) == 1 else None
+    if chain is not None:
+        rows = draw_rows(chain, size[0], Streams.count(seed, n, first=first))
+        return tuple(prior.codec.decode(row) for row in rows)
     if sampler == "auto":
         sampler = "first-hitting" if prior.process.mask is not None else "ancestral"
     rule = named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler

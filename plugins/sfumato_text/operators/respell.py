@@ -22,7 +22,7 @@ from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.denoisers.ended import Ended
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.factors import EditChannel, Edits
-from sfumato.inverse.tokens.histories import Chained, chain_of
+from sfumato.inverse.tokens.histories import Chained, leading_chain
 from sfumato.inverse.tokens.tasks import PartDraws, Posed, Readings, TokenPart
 from sfumato.noise import Streams
 from sfumato.processes import Absorbing
@@ -205,7 +205,7 @@ def with_end(denoiser: TokenDenoiser) -> TokenDenoiser:
     Raises:
         UnsupportedError: If the prior is no chain of histories.
     """
-    chain = chain_of(denoiser)
+    chain = leading_chain(denoiser)
     if chain is None:
         raise UnsupportedError(
             "text respell", "a prior that is a chain of histories, such as counts of n-grams",
