@@ -92,9 +92,7 @@ def test_restoring_lowers_the_error_and_hardly_touches_what_is_right(
 
 
 @pytest.mark.parametrize("task", [Restore(rate=0.05), Respell(rate=0.03, lost=0.03, inserted=0.03)])
-def test_below_the_stated_confidence_the_input_stays(
-    small_prior: TokenPrior, task: Plain
-) -> None:
+def test_below_the_stated_confidence_the_input_stays(small_prior: TokenPrior, task: Plain) -> None:
     """The guard keeps exactly the changes that are as probable as it asks."""
     from dataclasses import replace
 
@@ -138,7 +136,7 @@ def test_respelling_needs_a_chain(small_prior: TokenPrior) -> None:
     from sfumato_text.backbones.towers import Towers
 
     tokens = small_prior.process.tokens
-    options = {"tokens": tokens, "width": 8, "depth": 1, "heads": 1}
+    options = {"tokens": tokens, "width": 8, "layers": 1, "heads": 1, "hidden": 16}
     network = TokenPrior.of(
         [Expert("towers", Towers(**options), options)], small_prior.process, small_prior.codec,
         plugin="text",
@@ -161,9 +159,7 @@ def test_foreign_characters_are_refused_kept_or_taken_for_noise(small_prior: Tok
 def test_records_are_restored_one_by_one(small_prior: TokenPrior, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"n": 1, "text": "is calked by"}\n{"n": 2, "text": "the methud of"}\n')
-    result = sf.reconstruct(
-        small_prior, Restore(rate=0.05), sf.load_plugin("text").read(path), n=1
-    )
+    result = sf.reconstruct(small_prior, Restore(rate=0.05), sf.load_plugin("text").read(path), n=1)
     assert result.record["parts"] == 2
     result.save(tmp_path / "out")
     assert (tmp_path / "out" / "restored.jsonl").read_text() == (
