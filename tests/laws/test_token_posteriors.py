@@ -159,7 +159,7 @@ def test_the_probability_of_known_tokens_is_scored_on_request() -> None:
     assert found.log_evidence == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["replaced", "edited"])
+@pytest.mark.parametrize("kind", ["replaced", pytest.param("edited", marks=pytest.mark.slow)])
 def test_gibbs_sweeps_reach_the_posterior(kind: str) -> None:
     known = Row(kind, length=5)
     found = Gibbs(sweeps=30)(absorbing(known, 40), Streams.count(0, 40))
@@ -236,7 +236,9 @@ def ones(x: Tensor) -> Tensor:
     [
         (TwistedSMC(particles=256), 120, 0.02),
         (TwistedSMC(particles=256, expert="twist"), 120, 0.02),
-        (SplitGibbs(rounds=40, particles=8), 60, 0.035),  # 20 rounds each, alike
+        pytest.param(
+            SplitGibbs(rounds=40, particles=8), 60, 0.035, marks=pytest.mark.slow
+        ),  # 20 rounds each, alike
         (Importance(particles=2000), 24, 0.02),
     ],
     ids=["weight", "twist", "split-gibbs", "importance"],
