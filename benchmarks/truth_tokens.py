@@ -121,7 +121,9 @@ def main() -> None:
         old = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
         rows = sorted([r for r in old if r["solver"] != options.only] + rows, key=place)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report(rows, smoke=options.smoke), indent=1, ensure_ascii=False)
+    command = "python benchmarks/truth_tokens.py" + " --smoke" * options.smoke
+    command += f", then --only {options.only}" if options.only else ""
+    text = json.dumps(report(rows, command), indent=1, ensure_ascii=False)
     options.out.write_text(text + "\n", encoding="utf-8")
 
 
@@ -176,9 +178,9 @@ def row(
     }
 
 
-def report(rows: list[dict[str, Any]], *, smoke: bool) -> dict[str, Any]:
+def report(rows: list[dict[str, Any]], command: str) -> dict[str, Any]:
     return {
-        "command": "python benchmarks/truth_tokens.py" + " --smoke" * smoke,
+        "command": command,
         "machine": f"1 thread of {platform.machine()}, torch {torch.__version__}",
         "columns": COLUMNS,
         "formats": FORMATS,
@@ -186,8 +188,8 @@ def report(rows: list[dict[str, Any]], *, smoke: bool) -> dict[str, Any]:
         "runs, and the exact ones, in the mean over places; exact draws show what chance leaves. A "
         "run of clamp, channel-start and tilted is one sample, of the others a set of weighted "
         "particles or a chain; beam returns the most probable state. Evidence is of the mean over "
-        "runs, given the known tokens (lattice: with them). twisted with 3 steps shows several places at a time, which "
-        "is the law of the parallel sampler and not the prior's.",
+        "runs, given the known tokens (lattice: with them). twisted with 3 steps shows several "
+        "places at a time, which is the law of the parallel sampler and not the prior's.",
         "rows": rows,
     }
 
