@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -401,6 +403,12 @@ def test_a_method_that_does_not_apply_is_refused_with_those_that_do() -> None:
     assert set(applicable(problem)) == {
         "channel-start", "split-gibbs", "gibbs", "importance", "tilted"
     }  # fmt: skip
+
+
+def test_the_table_is_read_without_torch() -> None:
+    code = "import sys, sfumato.inverse.tokens.registry; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("name", TABLE)
