@@ -229,6 +229,22 @@ def edits(model: NGrams, blocks: Sequence[str], channel: Channel, n: int) -> Row
     }  # fmt: skip
 
 
+def page(model: NGrams, blocks: Sequence[str]) -> Row:
+    """Fills ten gaps of five in a page of 3,000 characters."""
+    truth = model.encode("".join(blocks)[:3000])
+    places = (np.arange(10) * 290 + 150)[:, None] + np.arange(5)
+    sites = np.where(np.arange(model.tokens) == truth[:, None], 0.0, -np.inf)
+    sites[places.ravel()] = 0
+    began = time.process_time()
+    found = solved(model, sites[None], 200)[0].best[0]
+    seconds = time.process_time() - began
+    right = found[places] == truth[places]
+    return {
+        "method": "lattice, beam 200", "items": 10, "exact": float(right.all(axis=1).mean()),
+        "characters": float(right.mean()), "seconds": seconds,
+    }  # fmt: skip
+
+
 def measured(path: Path, quick: bool) -> Iterator[Row]:
     """All rows."""
     parts = split(verses(path))
@@ -240,6 +256,7 @@ def measured(path: Path, quick: bool) -> Iterator[Row]:
     for size, beam in ((1, 200), (2, 200), (5, 400), (10, 1000)):
         row, _ = gaps(model, blocks, size, 300 // share, beam)
         yield {"task": f"Gap of {size}", "method": f"lattice, beam {beam}", **row}
+    yield {"task": "Page of 3,000 characters, ten gaps of 5", **page(model, blocks)}
     for rate in (0.05, 0.1, 0.2):
         for row in noise(model, blocks, rate, 40_000 // share, 200):
             yield {"task": f"Substitutions, {rate:.0%}", **row}
@@ -273,7 +290,7 @@ def main() -> None:
             f"{'validation' if arguments.quick else 'test'} blocks. Gaps: 60 characters before and "
             "40 after are known; exact is the likeliest filling. Substitutions: uniform, rate "
             "known, 1,000 characters at a time; the likeliest character at each place. Seconds "
-            "are per gap, or per 1,000 characters.",
+            "are per gap, per page, or per 1,000 characters.",
             "rows": rows,
         }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
