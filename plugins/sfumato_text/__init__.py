@@ -46,6 +46,7 @@ PLUGIN = Plugin(
     converters={
         "masked-lm": "sfumato_text.converters:masked_lm",
     },
+    priors={"kjv": "sfumato_text:weights/kjv"},
     codecs={
         "characters": "sfumato_text.tokenisers:from_dict",
         "bytes": "sfumato_text.tokenisers:from_dict",

@@ -62,7 +62,8 @@ class Discounts:
     def single(self) -> Float[ndarray, " orders"]:
         """D of contexts that occur once, by order."""
         column: ndarray = self.values[:, ONCE, 0]
-        return column.astype(np.float64)
+        wide: ndarray = column.astype(np.float64)
+        return wide
 
     def of(self, order: Order, n: int) -> tuple[ndarray, ndarray]:
         """D of every arc, and g of every node."""

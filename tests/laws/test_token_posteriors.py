@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -159,7 +161,7 @@ def test_the_probability_of_known_tokens_is_scored_on_request() -> None:
     assert found.log_evidence == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["replaced", "edited"])
+@pytest.mark.parametrize("kind", ["replaced", pytest.param("edited", marks=pytest.mark.slow)])
 def test_gibbs_sweeps_reach_the_posterior(kind: str) -> None:
     known = Row(kind, length=5)
     found = Gibbs(sweeps=30)(absorbing(known, 40), Streams.count(0, 40))
@@ -236,7 +238,9 @@ def ones(x: Tensor) -> Tensor:
     [
         (TwistedSMC(particles=256), 120, 0.02),
         (TwistedSMC(particles=256, expert="twist"), 120, 0.02),
-        (SplitGibbs(rounds=40, particles=8), 60, 0.035),  # 20 rounds each, alike
+        pytest.param(
+            SplitGibbs(rounds=40, particles=8), 60, 0.035, marks=pytest.mark.slow
+        ),  # 20 rounds each, alike
         (Importance(particles=2000), 24, 0.02),
     ],
     ids=["weight", "twist", "split-gibbs", "importance"],
@@ -399,6 +403,12 @@ def test_a_method_that_does_not_apply_is_refused_with_those_that_do() -> None:
     assert set(applicable(problem)) == {
         "channel-start", "split-gibbs", "gibbs", "importance", "tilted"
     }  # fmt: skip
+
+
+def test_the_table_is_read_without_torch() -> None:
+    code = "import sys, sfumato.inverse.tokens.registry; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("name", TABLE)

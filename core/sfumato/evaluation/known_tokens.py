@@ -109,10 +109,13 @@ class KnownTokens(ABC):
             *self.shape, self.tokens
         )
 
-    def score(self, found: TokenDraws) -> TokenTruth:
+    def score(self, found: TokenDraws, *, known_scored: bool = False) -> TokenTruth:
         """Compares a solver's runs with the exact posterior.
 
-        The evidence that solvers report is given the tokens that are known with certainty.
+        Args:
+            found: One item per run.
+            known_scored: Whether its evidence counts the tokens that are known with certainty; most
+                solvers' is given them.
         """
         alone = found.marginals is None
         each = torch.nn.functional.one_hot(found.x, self.tokens).double()
@@ -122,7 +125,7 @@ class KnownTokens(ABC):
         return TokenTruth(
             tv=float(variation(each.mean(dim=0), self.marginals)),
             run=math.nan if alone else float(variation(each, self.marginals)),
-            evidence=abs(float(runs) - (self.log_evidence - self.log_given)),
+            evidence=abs(float(runs) - self.log_evidence + (0 if known_scored else self.log_given)),
         )
 
 

@@ -90,6 +90,12 @@ def test_a_gap_that_does_not_parse_is_named_with_its_place(
     assert f"line 6, column 19: {says}" in str(caught.value)
 
 
+def test_a_gap_may_be_all_of_the_last_line(tmp_path: Path) -> None:
+    content = '<ab>a<lb/><gap quantity="2" unit="character"/></ab>'
+    document = document_of(read(tmp_path / "a.xml", content))
+    assert (document.text, document.gaps[0].start) == ("a\n", 2)
+
+
 def test_approximate_and_missing_lengths_of_epidoc_are_ranges(tmp_path: Path) -> None:
     content = (
         '<ab xmlns="http://www.tei-c.org/ns/1.0">a<gap quantity="6" unit="character" '

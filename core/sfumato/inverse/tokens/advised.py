@@ -68,7 +68,7 @@ class Advised(TokenSolver):
 
     needs: ClassVar[frozenset[str]] = frozenset({"absorbing", "advised", "unweighted"})
     cheap_draws: ClassVar[bool] = True
-    exact_evidence: ClassVar[bool] = True  # the lattice's
+    exact_evidence: ClassVar[bool] = True
 
     beam: int = 200
     candidates: int = 200
