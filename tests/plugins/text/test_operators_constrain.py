@@ -28,7 +28,8 @@ ALPHABET = "abc"
 PATTERNS = """
 a* | b+ | c? | abc | (a|b)* | (ab|ba)+ | a{3} | b{2,4} | c{2,} | (abc){2} | [ab]+ | [^a]+ | [^ab]*
 a.*b | .*abc.* | (a|bc)*a | ((a|b)c)+ | a(b|c)?a | (aa)* | (a{2}|b{3})+ | [a-c]{5} | .{4} | ^abc$
-^a.*$ | (a|ab)(c|bcb) | (a*b*)c | a+b+c+ | (ab)*|c+ | ([ab]c){2,3} | (a(b(c)))+ | [^c]{3}c | b?a?c?b?
+^a.*$
+(a|ab)(c|bcb) | (a*b*)c | a+b+c+ | (ab)*|c+ | ([ab]c){2,3} | (a(b(c)))+ | [^c]{3}c | b?a?c?b?
 (a|b|c){6} | ((ab|c){2}){2} | a(bc|cb)*a | [bc]*a[bc]*a[bc]* | (?:ab)+ | (?:a|b)c{1,3} | a|b|c
 (a|aa|aaa){2} | [ac]{2}b[ac]{2} | c(a|b)*c | (b|)a | (a+|b+)c | .*a | b.* | a.c | .{2,3} | (a.b)+
 (ab?)+

@@ -228,8 +228,10 @@ PAGE = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 @pytest.mark.parametrize(
-    ("suffix", "page"), [(".hocr", HOCR), (".xml", ALTO), (".xml", PAGE)], ids=["hocr", "alto", "page"]
-)  # fmt: skip
+    ("suffix", "page"),
+    [(".hocr", HOCR), (".xml", ALTO), (".xml", PAGE)],
+    ids=["hocr", "alto", "page"],
+)
 def test_a_page_comes_back_as_the_same_file_with_its_letters_put_right(
     small_prior: TokenPrior, tmp_path: Path, suffix: str, page: str
 ) -> None:
