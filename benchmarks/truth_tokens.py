@@ -2,6 +2,7 @@
 
     python benchmarks/truth_tokens.py            every solver; about five minutes on one core
     python benchmarks/truth_tokens.py --smoke    few runs, seconds
+    python benchmarks/truth_tokens.py --only X   one solver; the other rows stay
 
 All are given the exact denoiser, so what is wrong is the solver's doing. Marginals are averaged
 over runs and compared with the exact ones: what more runs would not remove is bias. Network
@@ -72,6 +73,7 @@ class Setting:
 
 
 SETTINGS = (
+    Setting("lattice", 12),
     Setting("clamp", 4000),
     Setting("channel-start", 4000),
     Setting("channel-start", 4000, {"steps": 16}),
@@ -86,52 +88,72 @@ SETTINGS = (
     Setting("beam", 1),
 )
 
+SCORED = {"lattice"}
+"""Solvers whose evidence counts the known tokens; that of the others is given them."""
+
 
 class Counted(TokenDenoiser):
     """The exact denoiser, counting what a network would have cost."""
 
-    def __init__(self, prior: TokenDenoiser) -> None:
-        self.prior, self.process, self.evaluations = prior, prior.process, 0
-        self.takes_time = prior.takes_time
+    def __init__(self, inner: TokenDenoiser) -> None:
+        self.inner, self.process, self.evaluations = inner, inner.process, 0
+        self.takes_time = inner.takes_time
 
     def __call__(self, x_t: Tensor, t: TokenLevel, condition: Condition = None) -> Beliefs:
         self.evaluations += len(x_t)
-        return self.prior(x_t, t, condition)
+        return self.inner(x_t, t, condition)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="few runs, two problems")
+    parser.add_argument("--only", help="measure one solver and keep the other rows")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = dict(list(problems().items())[:2]) if options.smoke else problems()
     rows = []
     for name, known in chosen.items():
-        for row in measured(known, smoke=options.smoke):
+        for row in measured(known, smoke=options.smoke, only=options.only):
             rows.append({"problem": name, **row})
             print(*(shown(rows[-1].get(key)) for key in COLUMNS), flush=True)
+    if options.only:
+        old = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
+        rows = sorted([r for r in old if r["solver"] != options.only] + rows, key=place)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report(rows, smoke=options.smoke), indent=1, ensure_ascii=False)
+    command = "python benchmarks/truth_tokens.py" + " --smoke" * options.smoke
+    command += f", then --only {options.only}" if options.only else ""
+    text = json.dumps(report(rows, command), indent=1, ensure_ascii=False)
     options.out.write_text(text + "\n", encoding="utf-8")
 
 
-def measured(known: KnownTokens, *, smoke: bool) -> Iterable[dict[str, Any]]:
-    """All rows of one problem."""
+def place(row: dict[str, Any]) -> tuple[int, str, int]:
+    """Where a row belongs; rows of one solver keep their order."""
+    names = [setting.name for setting in SETTINGS]
+    solver = names.index(row["solver"]) if row["solver"] in names else -1
+    return list(problems()).index(row["problem"]), row["process"], solver
+
+
+def measured(
+    known: KnownTokens, *, smoke: bool, only: str | None = None
+) -> Iterable[dict[str, Any]]:
+    """All rows of one problem, or those of one solver."""
     draws = 100 if smoke else 4000
     made = torch.Generator().manual_seed(7)
     index = torch.multinomial(known.log_joint.exp(), draws, replacement=True, generator=made)
     nothing = torch.full((draws,), torch.nan)
     exact = known.score(TokenDraws(known.states[index], nothing, nothing))
-    yield {"process": "", "solver": "exact draws", "settings": "", "runs": draws, "tv": exact.tv}
+    if only is None:
+        found = {"solver": "exact draws", "settings": "", "runs": draws, "tv": exact.tv}
+        yield {"process": "", **found}
     processes: dict[str, Categorical] = {"absorbing": Absorbing(known.tokens)}
     if getattr(known, "kind", "") == "replaced":
         processes["uniform"] = Uniform(known.tokens)
     for label, process in processes.items():
         able = applicable(known.problem(process, 1))
         for setting in SETTINGS:
-            slow = label == "uniform" and setting.name == "importance"
-            if setting.name in able and not (smoke and slow):
+            slow = smoke and label == "uniform" and setting.name == "importance"
+            if setting.name in able and only in {None, setting.name} and not slow:
                 yield {"process": label, **row(known, process, setting, smoke=smoke)}
 
 
@@ -150,15 +172,15 @@ def row(
         "solver": setting.name,
         "settings": setting.words,
         "runs": runs,
-        **known.score(found).as_json(),
+        **known.score(found, known_scored=setting.name in SCORED).as_json(),
         "nfe": counted.evaluations / runs,
         "seconds": time.process_time() - start,
     }
 
 
-def report(rows: list[dict[str, Any]], *, smoke: bool) -> dict[str, Any]:
+def report(rows: list[dict[str, Any]], command: str) -> dict[str, Any]:
     return {
-        "command": "python benchmarks/truth_tokens.py" + " --smoke" * smoke,
+        "command": command,
         "machine": f"1 thread of {platform.machine()}, torch {torch.__version__}",
         "columns": COLUMNS,
         "formats": FORMATS,
@@ -166,8 +188,8 @@ def report(rows: list[dict[str, Any]], *, smoke: bool) -> dict[str, Any]:
         "runs, and the exact ones, in the mean over places; exact draws show what chance leaves. A "
         "run of clamp, channel-start and tilted is one sample, of the others a set of weighted "
         "particles or a chain; beam returns the most probable state. Evidence is of the mean over "
-        "runs, given the known tokens. twisted with 3 steps shows several places at a time, which "
-        "is the law of the parallel sampler and not the prior's.",
+        "runs, given the known tokens (lattice: with them). twisted with 3 steps shows several "
+        "places at a time, which is the law of the parallel sampler and not the prior's.",
         "rows": rows,
     }
 

@@ -198,8 +198,9 @@ def sample(
         n: How many.
         seed: Sample j depends on (seed, first + j) and nothing else.
         first: Index of the first sample.
-        sampler: Name or instance of a sampler; ``"auto"`` is "heun", and for tokens the one that
-            is exact at the cost of one evaluation per token.
+        sampler: Name or instance of a sampler; ``"auto"`` is "heun". For tokens, a chain of
+            histories that the prior is, or that leads it, writes from left to right by itself;
+            other priors show one place per evaluation.
         steps: Steps of the grid; 30 if not given. Samplers of tokens that choose the places
             themselves take as many as they need.
         grid: ``"karras"``, ``"log-snr"`` or ``"uniform"``.

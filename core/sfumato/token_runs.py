@@ -19,10 +19,11 @@ from torch.nn import functional
 from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
-from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.inverse.registry import named
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.evidence import possible
+from sfumato.inverse.tokens.histories import draw_rows, leading_chain
 from sfumato.inverse.tokens.problems import TokenProblem, TokenSolver
 from sfumato.inverse.tokens.tasks import PartDraws, TokenPart, TokenTask
 from sfumato.noise import Streams
@@ -35,9 +36,6 @@ from sfumato.token_priors import TokenPrior
 from sfumato.token_results import TokenResult
 
 __all__ = ["pose", "problem_of", "reconstruct_tokens", "sample_tokens"]
-
-RANKED = 200
-"""Draws to rank readings by, where a solver's further draws cost little."""
 
 Progress = Callable[[float, Step], Any]
 
@@ -57,8 +55,12 @@ class Counted(TokenDenoiser):
     def takes_time(self) -> bool:  # type: ignore[override]
         return self.inner.takes_time
 
+    def note(self, items: int) -> None:
+        """Counts evaluations of a part of the denoiser that a solver asks by itself."""
+        self.counts[0] += items
+
     def __call__(self, x_t: Tensor, t: TokenLevel, condition: Condition = None) -> Beliefs:
-        self.counts[0] += len(x_t)
+        self.note(len(x_t))
         return self.inner(x_t, t, condition)
 
 
@@ -85,7 +87,7 @@ def reconstruct_tokens(
     if posed.steps is not None and steps is None and solver == "auto":
         given["steps"] = posed.steps
     asked = posed.solver if solver == "auto" else solver
-    chosen = [choose(problem, asked, given, budget) for problem in problems]
+    chosen = [choose(problem, asked, given, budget, posed.compared) for problem in problems]
     for problem in problems:
         possible(problem)
     work = sum(math.prod(problem.shape) for problem in problems) or 1
@@ -101,7 +103,7 @@ def reconstruct_tokens(
             if callback is not None:
                 callback(done + share * (step.index + 1) / step.count, step)
 
-        many = max(n, RANKED) if method.cheap_draws else n
+        many = max(n, posed.ranked) if method.cheap_draws else n
         streams = Streams(seed, [(first, j, index) for j in range(many)])
         counted = replace(repeated(problem, many), denoiser=Counted(problem.denoiser, counts))
         solved.append(drawn(method, counted, streams, report))
@@ -122,9 +124,10 @@ def reconstruct_tokens(
         "parts": len(problems),
     }
     effective = [d.effective for d in solved if not math.isnan(d.effective)]
+    together = sum(d.log_evidence for d in solved) if solved else math.nan
     return TokenResult.of(
         found,
-        log_evidence=sum(d.log_evidence for d in solved) if solved else math.nan,
+        log_evidence=together if found.log_evidence is None else found.log_evidence,
         effective=min(effective, default=math.nan),
         nfe=counts[0] / n,
         seconds=time.perf_counter() - started,
@@ -144,21 +147,41 @@ def problem_of(prior: TokenPrior, part: TokenPart, condition: Condition) -> Toke
 
 
 def choose(
-    problem: TokenProblem, asked: str | TokenSolver, given: Mapping[str, Any], budget: int | None
+    problem: TokenProblem,
+    asked: str | TokenSolver,
+    given: Mapping[str, Any],
+    budget: int | None,
+    compared: bool,
 ) -> tuple[TokenSolver, str, str]:
-    """The solver with its name and why it was chosen."""
+    """The solver with its name and why it was chosen.
+
+    Raises:
+        UnsupportedError: If parts are to be compared and its evidence leaves known tokens out.
+    """
+    reason = "chosen by the caller"
     if isinstance(asked, TokenSolver):
-        return asked, type(asked).__name__, "chosen by the caller"
-    if asked == "auto":
-        name, reason = registry.choose(problem, budget=budget)
-        return registry.make(name, **given), name, reason
-    registry.require(asked, problem)
-    return registry.make(asked, **given), asked, "chosen by the caller"
+        method, name = asked, type(asked).__name__
+    else:
+        name = asked
+        if asked == "auto":
+            name, reason = registry.choose(problem, budget=budget)
+        else:
+            registry.require(asked, problem)
+        method = registry.make(name, **given)
+    if compared and hasattr(method, "score_known") and "score_known" not in given:
+        method = replace(method, score_known=True)  # type: ignore[type-var]
+    if compared and not (getattr(method, "score_known", False) or method.exact_evidence):
+        raise UnsupportedError(
+            f"solver '{name}'", "parts that don't exclude each other, as gaps of unknown length do",
+            "it tells no evidence of the known tokens; use lattice or twisted, or state lengths",
+        )  # fmt: skip
+    return method, name, reason
 
 
 def repeated(problem: TokenProblem, n: int) -> TokenProblem:
     """The same item n times."""
-    return problem.select([0] * n)
+    told = problem.told([0] * n)
+    return replace(problem, sites=problem.sites.expand(n, *problem.sites.shape[1:]), condition=told)
 
 
 def drawn(
@@ -179,6 +202,7 @@ def drawn(
         found.x.cpu(), marginals.cpu(), log_evidence,
         float(effective.min()) if len(effective) else math.nan,
         draws.uniform(torch.empty(len(found.x), 1), streams.spawn("choice"))[:, 0],
+        evidence.cpu(),
     )  # fmt: skip
 
 
@@ -203,6 +227,10 @@ def sample_tokens(
     steps = math.prod(size) if steps is None else steps
     if n < 1 or steps < 1:
         raise InvalidOptionError("sample", f"n={n}, steps={steps}", "use 1 or more")
+    chain = leading_chain(prior.denoiser) if sampler == "auto" and len(size) == 1 else None
+    if chain is not None:
+        rows = draw_rows(chain, size[0], Streams.count(seed, n, first=first))
+        return tuple(prior.codec.decode(row) for row in rows)
     if sampler == "auto":
         sampler = "first-hitting" if prior.process.mask is not None else "ancestral"
     rule = named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler

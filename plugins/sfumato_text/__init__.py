@@ -34,9 +34,19 @@ PLUGIN = Plugin(
         "bidirectional-llama": "sfumato_text.backbones.llama:BidirectionalLlama",
         "dit": "sfumato_text.backbones.dit:DiT",
     },
+    datasets={
+        "texts": "sfumato_text.datasets:Texts",
+    },
+    metrics={
+        "cer": "sfumato_text.metrics:cer",
+        "wer": "sfumato_text.metrics:wer",
+        "characters": "sfumato_text.metrics:characters",
+        "exact": "sfumato_text.metrics:exact",
+    },
     converters={
         "masked-lm": "sfumato_text.converters:masked_lm",
     },
+    priors={"kjv": "sfumato_text:weights/kjv"},
     codecs={
         "characters": "sfumato_text.tokenisers:from_dict",
         "bytes": "sfumato_text.tokenisers:from_dict",

@@ -80,7 +80,8 @@ def kinds(order: Order) -> Int[ndarray, " nodes"]:
 
 def classes(counts: ndarray) -> ndarray:
     """0 to 3 for counts of 1, 2, 3, 4 or more."""
-    return np.minimum(counts, CLASSES) - 1
+    found: ndarray = np.minimum(counts, CLASSES) - 1
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError, UnsupportedError
@@ -271,6 +271,6 @@ class Pair(Machine):
         )
 
 
-def alive(log_s: Tensor) -> Bool[Tensor, "batch few"]:
+def alive(log_s: Float[Tensor, "*rows n"]) -> Bool[Tensor, "*rows"]:
     """Which rows hold a state of positive weight; the others need no step."""
     return (log_s > -torch.inf).any(dim=-1)

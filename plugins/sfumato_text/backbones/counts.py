@@ -80,6 +80,6 @@ class Counted(Chained):
         object.__setattr__(self, "limits", Limits(beam=counts.beam))
 
     @property
-    def chain(self) -> NGrams:  # type: ignore[override]
+    def chain(self) -> NGrams:
         counts: Counts = self.__dict__["counts"]
         return counts.model

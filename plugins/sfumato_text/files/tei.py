@@ -196,7 +196,7 @@ class TEI(TextFormat):
         transcript = Transcript(decoded, path)
         for body in [root] if root.name == "text" else list(root.find("text")) or [root]:
             transcript.walk(body, np.nan)
-        if transcript.text and transcript.implied == len(transcript.text):
+        if transcript.implied == len(transcript.text) and not transcript.after_gap:
             transcript.text.pop()
             transcript.confidence.pop()
         if not transcript.text and not transcript.gaps:

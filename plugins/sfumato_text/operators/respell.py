@@ -22,11 +22,12 @@ from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.denoisers.ended import Ended
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.factors import EditChannel, Edits
-from sfumato.inverse.tokens.histories import Chained, chain_of
+from sfumato.inverse.tokens.histories import Chained, leading_chain
 from sfumato.inverse.tokens.tasks import PartDraws, Posed, Readings, TokenPart
+from sfumato.noise import Streams
 from sfumato.processes import Absorbing
 from sfumato.signals import Signal
-from sfumato_text.alignments import align, distance
+from sfumato_text.alignments import Block, align, distance
 from sfumato_text.channels import Channel
 from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.files.restorations import Change, Restoration
@@ -37,8 +38,14 @@ from sfumato_text.operators.windows import records
 
 __all__ = ["Respell"]
 
+DRAWS = 200
+"""Draws that say how sure a difference is."""
+
 COMPARED = 60
 """Draws among which the one is sought that differs least from the others."""
+
+NEAR = 2
+"""Differences with no more letters between them, and no blank, are one."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ class Respell(Restore):
         def assemble(draws: Sequence[PartDraws], n: int) -> Readings:
             return self.respelt(signal, document, list(zip(rows, draws, strict=True)), n)
 
-        return Posed(parts, assemble)
+        return Posed(parts, assemble, ranked=DRAWS)
 
     def part(self, row: Row, edits: EditChannel, ended: TokenDenoiser) -> TokenPart:
         """The row with room for what was left out."""
@@ -121,56 +128,75 @@ class Respell(Restore):
             before = document.text[last : row.start]
             samples = [s + before + t for s, t in zip(samples, texts[:n], strict=True)]
             last = row.end
-            for change in self.changes(row, texts):
+            for change, odds in self.changes(row, texts):
                 start, end = row.start + change.start, row.start + change.end
-                moved = replace(change, start=start, end=end)
-                places.append((start, max(end, start), change.alternatives))
-                if (change.probability or 0) >= self.confidence:
-                    changes.append(moved)
+                places.append((start, end, change.alternatives))
+                if odds >= self.confidence:
+                    changes.append(replace(change, start=start, end=end))
                 else:
-                    confidence[start : max(end, start + 1)] = 1 - change.alternatives[0][1]
+                    kept = dict(change.alternatives).get(document.text[start:end], 0.0)
+                    confidence[start : max(end, start + 1)] = kept
         samples = [s + document.text[last:] for s in samples]
         restoration = Restoration(document, tuple(changes))
         drawn = tuple(codes_of(text) for text in samples)
         return finished(signal, document, restoration, confidence, places, drawn, None, (0.0, 0.0))
 
-    def changes(self, row: Row, texts: Sequence[str]) -> list[Change]:
+    def changes(self, row: Row, texts: Sequence[str]) -> list[tuple[Change, float]]:
         """Where the best reading differs from what was read, and how sure each difference is."""
         own = row.encoded.text
         some = texts[:COMPARED]
         best = min(some, key=lambda text: sum(distance(text, other) for other in some))
-        share = Counter(
-            (block.start, block.end, text[block.first : block.last])
-            for text in texts
-            for block in align(own, text)
-            if not block.same
-        )
+        aligned = [(text, align(own, text)) for text in texts]
         found = []
-        for block in align(own, best):
-            if block.same:
-                continue
+        for block in together(align(own, best), own):
             new = best[block.first : block.last]
-            key = (block.start, block.end, new)
-            odds = share[key] / len(texts)
-            others = [
-                (text, count / len(texts))
-                for (start, end, text), count in share.most_common()
-                if (start, end) == key[:2]
-            ]
-            kept = 1 - sum(p for _, p in others)
-            ranked = sorted([*others, (own[block.start : block.end], kept)], key=lambda r: -r[1])
-            letters = (odds,) * len(new)
-            readings = tuple((t, p) for t, p in ranked[: self.readings] if p > 0)
-            found.append(Change(block.start, block.end, new, letters, readings))
+            counts = Counter(reading(blocks, text, block) for text, blocks in aligned)
+            odds = counts[new] / len(texts)
+            ranked = counts.most_common(self.readings)
+            readings = tuple((text, count / len(texts)) for text, count in ranked)
+            change = Change(block.start, block.end, new, (odds,) * len(new), readings)
+            found.append((change, odds))
         return found
 
     def degrade(self, signal: Signal, *, seed: int = 0) -> Signal:
-        from sfumato.noise import Streams
-
         document = document_of(signal)
         alphabet = sorted(set(document.text)) if self.channel == "uniform" else None
         streams = Streams.count(seed, 1).spawn("noise")
         return Signal(codes_of(self.stated.degrade(document.text, streams, alphabet=alphabet)))
+
+
+def together(blocks: Sequence[Block], own: str) -> list[Block]:
+    """The unequal blocks; those that are close to each other inside a word as one."""
+    found: list[Block] = []
+    for block in blocks:
+        if block.same:
+            continue
+        between = own[found[-1].end : block.start] if found else " "
+        if len(between) <= NEAR and not any(map(str.isspace, between)):
+            found[-1] = found[-1]._replace(end=block.end, last=block.last)
+        else:
+            found.append(block)
+    return found
+
+
+def reading(blocks: Sequence[Block], text: str, place: Block) -> str:
+    """What a place of the input became in ``text``, with all that was put in at its ends.
+
+    Args:
+        blocks: The alignment of the input with ``text``.
+        text: Another reading.
+        place: A range of the input.
+    """
+    first = len(text) if blocks else 0
+    last = 0
+    for block in blocks:
+        if block.start <= place.start <= block.end:
+            inside = place.start - block.start if block.same else 0
+            first = min(first, block.first + inside)
+        if block.start <= place.end <= block.end:
+            inside = block.end - place.end if block.same else 0
+            last = max(last, block.last - inside)
+    return text[first:last]
 
 
 def with_end(denoiser: TokenDenoiser) -> TokenDenoiser:
@@ -179,7 +205,7 @@ def with_end(denoiser: TokenDenoiser) -> TokenDenoiser:
     Raises:
         UnsupportedError: If the prior is no chain of histories.
     """
-    chain = chain_of(denoiser)
+    chain = leading_chain(denoiser)
     if chain is None:
         raise UnsupportedError(
             "text respell", "a prior that is a chain of histories, such as counts of n-grams",

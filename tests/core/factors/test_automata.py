@@ -126,6 +126,7 @@ def test_a_weighted_machine_sums_over_all_paths() -> None:
 @pytest.mark.parametrize(
     ("table", "start"), [([[0, 2]], 0), ([[-2, 0]], 0), ([[0, 0]], 1), ([[0, 0], [0, 0]], 0)]
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_table_with_states_that_do_not_exist_is_refused(
     table: list[list[int]], start: int
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_row_that_is_too_short_is_named_by_its_length() -> None:
         sample(keyword("abca", LETTERS), log_q, Streams.count(0, 1))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_beliefs_of_another_shape_are_refused() -> None:
     machine = Memoryless(torch.zeros(4, 3))
     with pytest.raises(ShapeError, match="1×5×3, expected batch×4×3"):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how long an example takes says more about the machine than about the code
+settings.register_profile("text", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("text")
 
 EPIDOC = """<?xml version="1.0" encoding="UTF-8"?>
 <?xml-model href="http://epidoc.example/schema.rng"?>

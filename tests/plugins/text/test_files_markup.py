@@ -90,6 +90,12 @@ def test_a_gap_that_does_not_parse_is_named_with_its_place(
     assert f"line 6, column 19: {says}" in str(caught.value)
 
 
+def test_a_gap_may_be_all_of_the_last_line(tmp_path: Path) -> None:
+    content = '<ab>a<lb/><gap quantity="2" unit="character"/></ab>'
+    document = document_of(read(tmp_path / "a.xml", content))
+    assert (document.text, document.gaps[0].start) == ("a\n", 2)
+
+
 def test_approximate_and_missing_lengths_of_epidoc_are_ranges(tmp_path: Path) -> None:
     content = (
         '<ab xmlns="http://www.tei-c.org/ns/1.0">a<gap quantity="6" unit="character" '
@@ -318,7 +324,7 @@ def spellings(text: str) -> st.SearchStrategy[str]:
 
 @pytest.mark.parametrize("name", ["alto", "page", "hocr"])
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_any_correction_of_words_is_read_again_and_nothing_else_changes(
     name: str, samples: dict[str, str], data: st.DataObject
 ) -> None:
@@ -339,3 +345,42 @@ def test_any_correction_of_words_is_read_again_and_nothing_else_changes(
 
 
 TAG = re.compile(r"<(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>")
+
+
+TEI_PARTS = st.one_of(
+    st.text("ab é", min_size=1, max_size=6),
+    st.sampled_from(["&amp;", "&#233;", "<lb/>", '<lb break="no"/>', "\n  ", "<!-- c -->"]),
+    st.text("ab", min_size=1, max_size=3).map(lambda t: f"<unclear>{t}</unclear>"),
+    st.text("ab", min_size=1, max_size=3).map(lambda t: f'<w part="N">{t}</w>'),
+    st.sampled_from(
+        ['<gap quantity="2" unit="character"/>', '<gap extent="unknown" unit="character"/>']
+    ),
+)
+
+
+@given(st.lists(TEI_PARTS, min_size=1, max_size=10), st.data())
+def test_any_restoration_of_epidoc_is_read_again(parts: list[str], data: st.DataObject) -> None:
+    source = f"<ab>\n{''.join(parts)}</ab>"
+    path = Path("a.xml")
+    try:
+        document = XML().parse(decode(source.encode(), path), path)
+    except UnreadableFileError:
+        return  # nothing but blanks
+    assert XML().compose(Signal(document.codes, {"document": document})) == source.encode()
+    words = st.text("xy<&", min_size=1, max_size=3)
+    changes = [
+        Change(gap.start, gap.start, data.draw(words), gap=number)
+        for number, gap in enumerate(document.gaps)
+        if data.draw(st.booleans())
+    ]
+    editable = np.flatnonzero(document.editable).tolist()
+    letters = [k for k in editable if not document.text[k].isspace()]
+    if letters:
+        places = data.draw(st.sets(st.sampled_from(letters), max_size=3))
+        changes += [Change(place, place + 1, data.draw(words)) for place in places]
+    done = Restoration(document, tuple(changes))
+    meta = {"document": document, "restoration": done}
+    written = XML().compose(Signal(codes_of(done.text), meta))
+    again = XML().parse(decode(written, path), path)
+    assert again.text == done.text
+    assert len(again.gaps) == len(document.gaps) - sum(c.gap is not None for c in changes)

@@ -11,16 +11,28 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
+from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser, valid_places
+from sfumato.denoisers.experts import ProductOfExperts
 from sfumato.denoisers.markov import MarkovChain
 from sfumato.denoisers.sequential import MarkovSequence, Sequential
 from sfumato.errors import ShapeError
 from sfumato.factors.base import Machine
 from sfumato.inverse.tokens.lattices import Limits, Rows, Smoothed, smooth
+from sfumato.noise import Streams
 from sfumato.processes.categorical import Categorical, TokenLevel
 
-__all__ = ["Chained", "Group", "chain_of", "grouped", "solve"]
+__all__ = [
+    "Chained",
+    "Group",
+    "chain_of",
+    "draw_rows",
+    "grouped",
+    "leading_chain",
+    "members",
+    "solve",
+]
 
 TOGETHER = 8192
 """Places of all rows that share a lattice."""
@@ -182,3 +194,45 @@ def chain_of(denoiser: TokenDenoiser) -> Sequential | None:
         return chain
     inner = getattr(denoiser, "inner", None)
     return chain_of(inner) if isinstance(inner, TokenDenoiser) else None
+
+
+def members(
+    denoiser: TokenDenoiser,
+) -> tuple[TokenDenoiser, list[tuple[TokenDenoiser, float]]] | None:
+    """The chain of a product of experts, and the others with their weights relative to it.
+
+    ``None`` if the prior is no product, or its only experts are chains; looks into wrappers.
+    """
+    if isinstance(denoiser, ProductOfExperts):
+        pairs = list(zip(denoiser.experts, denoiser.weights, strict=True))
+        for index, (expert, weight) in enumerate(pairs):
+            if chain_of(expert) is None or weight == 0:
+                continue
+            rest = pairs[:index] + pairs[index + 1 :]
+            others = [(other, w / weight) for other, w in rest if w > 0]
+            return (expert, others) if others else None
+    inner = getattr(denoiser, "inner", None)
+    return members(inner) if isinstance(inner, TokenDenoiser) else None
+
+
+def leading_chain(denoiser: TokenDenoiser) -> Sequential | None:
+    """The chain that a denoiser is, or that leads a product of experts."""
+    found = members(denoiser)
+    return chain_of(denoiser) if found is None else chain_of(found[0])
+
+
+def draw_rows(chain: Sequential, length: int, streams: Streams) -> Int[Tensor, "batch length"]:
+    """Rows from the chain itself, from left to right; one stream per row."""
+    u = draws.uniform(torch.empty(len(streams), length + 1), streams).cpu().numpy()
+    states, weights = chain.initial()
+    ends = np.cumsum(weights)
+    at = states[np.searchsorted(ends, u[:, -1] * ends[-1], side="right").clip(max=len(states) - 1)]
+    rows = np.zeros((len(u), length), np.int64)
+    for place in range(length):
+        probs, following = chain.follow(at)
+        ends = np.cumsum(probs, axis=1)
+        token = (ends <= u[:, place, None] * ends[:, -1:]).sum(axis=1)
+        token = np.minimum(token, chain.tokens - 1)
+        rows[:, place] = token
+        at = following[np.arange(len(u)), token]
+    return torch.from_numpy(rows)

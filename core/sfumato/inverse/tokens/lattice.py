@@ -45,6 +45,7 @@ class Lattice(TokenSolver):
 
     needs: ClassVar[frozenset[str]] = frozenset({"sequential", "unweighted"})
     cheap_draws: ClassVar[bool] = True
+    exact_evidence: ClassVar[bool] = True
 
     beam: int = 200
     floor: float = 1e-7
