@@ -216,6 +216,14 @@ class Prior:
         """What is trained when this prior is: its denoiser around ``network``."""
         return replace(self.denoiser, network=network)
 
+    def refit(self, data: Any) -> tuple[Prior, dict[str, float]] | None:
+        """The prior made anew where it is counted, not trained, with scores; ``None`` if trained.
+
+        Args:
+            data: What to learn from; see ``sfumato.training.feeds``.
+        """
+        return None
+
     def sized(self, shape: tuple[int, ...], *, tile: int = 768, overlap: int = 64) -> Denoiser:
         """The denoiser for one x of ``shape``: padded to the network's multiple, and tiled.
 

@@ -219,6 +219,30 @@ class TokenPrior(Prior):
             )
         return found
 
+    def refit(self, data: Any) -> tuple[TokenPrior, dict[str, float]] | None:
+        """The prior with its experts counted anew, if none of them has parameters to train.
+
+        Such an expert has ``refit(data)``, which returns a module of its kind, the options that it
+        was built with, and scores.
+
+        Raises:
+            UnsupportedError: If an expert can neither be trained nor counted.
+        """
+        if any(True for e in self.experts for _ in e.module.parameters()):
+            return None
+        made, scores = [], {}
+        for expert in self.experts:
+            count = getattr(expert.module, "refit", None)
+            if not callable(count):
+                raise UnsupportedError(
+                    "fine-tuning", "an expert that learns or counts",
+                    f"'{expert.backbone}' does neither",
+                )  # fmt: skip
+            module, options, found = count(data)
+            made.append(replace(expert, module=module, options=options))
+            scores.update(found)
+        return self.with_experts(made), scores
+
     def with_experts(
         self, experts: Sequence[Expert], *, card: Mapping[str, Any] | None = None
     ) -> TokenPrior:

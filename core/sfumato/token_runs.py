@@ -165,17 +165,24 @@ def choose(
         name = asked
         if asked == "auto":
             name, reason = registry.choose(problem, budget=budget)
+            if compared and not scores_known(registry.make(name)):
+                name, reason = "twisted", "cases are compared by the evidence of all tokens"
         else:
             registry.require(asked, problem)
         method = registry.make(name, **given)
     if compared and hasattr(method, "score_known") and "score_known" not in given:
         method = replace(method, score_known=True)  # type: ignore[type-var]
-    if compared and not (getattr(method, "score_known", False) or method.exact_evidence):
+    if compared and not (method.exact_evidence or getattr(method, "score_known", False)):
         raise UnsupportedError(
             f"solver '{name}'", "parts that don't exclude each other, as gaps of unknown length do",
             "it tells no evidence of the known tokens; use lattice or twisted, or state lengths",
         )  # fmt: skip
     return method, name, reason
+
+
+def scores_known(method: TokenSolver) -> bool:
+    """Whether a solver's evidence can be that of all tokens."""
+    return method.exact_evidence or hasattr(method, "score_known")
 
 
 def repeated(problem: TokenProblem, n: int) -> TokenProblem:
@@ -193,7 +200,10 @@ def drawn(
     if found.marginals is not None:
         marginals = found.marginals.double().mean(dim=0)
     else:
-        marginals = functional.one_hot(found.x, tokens).double().mean(dim=0)
+        seen = functional.one_hot(found.x, tokens).double().sum(dim=0)
+        able = (problem.sites[0] > -torch.inf).double()
+        # n draws say no more than that: one more may show any token that is possible
+        marginals = (seen + able / able.sum(dim=-1, keepdim=True)) / (len(found.x) + 1)
     evidence = found.log_evidence.double()
     # each item's estimate of p(y) is unbiased, so their mean is
     log_evidence = float(torch.logsumexp(evidence, dim=0) - math.log(len(evidence)))

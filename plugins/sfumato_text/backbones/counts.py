@@ -13,9 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from sfumato.errors import UnsupportedError
 from sfumato.inverse.tokens.histories import Chained
 from sfumato.inverse.tokens.lattices import Limits
 from sfumato.processes.categorical import Categorical
+from sfumato_text.counting import counted_model
+from sfumato_text.datasets import Texts
 from sfumato_text.discounts import CLASSES, KINDS, Discounts
 from sfumato_text.ngrams import NGrams
 
@@ -65,6 +68,30 @@ class Counts(nn.Module):
         text = np.frombuffer(lzma.decompress(self.packed.cpu().numpy().tobytes()), np.uint8)
         values = self.discounts.float().cpu().numpy()
         return NGrams(text.astype(np.int64), self.alphabet, Discounts(values))
+
+    def refit(self, data: Texts) -> tuple[Counts, dict[str, object], dict[str, float]]:
+        """The same, counted in its own text and another; the held-out part says the discounts.
+
+        Args:
+            data: Texts in the characters of the alphabet.
+
+        Returns:
+            The module, what makes an empty one of its size, and bits per character of the held-out
+            part.
+
+        Raises:
+            UnsupportedError: If the data are no texts, or nothing of them is held out.
+        """
+        apart = data.validation() if isinstance(data, Texts) else None
+        if apart is None:
+            raise UnsupportedError(
+                "counting", "texts of which a part is held out", f"found {data!r}"
+            )
+        old = "".join(self.alphabet[token] for token in self.model.text.tolist())
+        order = len(self.discounts) - 1
+        model, bits = counted_model(f"{old}{data.text}", [apart.text], self.alphabet, order=order)
+        made = Counts.of(model, self.beam)
+        return made, made.options, {"bits_per_token": bits}
 
     def denoiser(self, process: Categorical) -> Counted:
         """Its beliefs under a process."""

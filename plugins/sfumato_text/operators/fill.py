@@ -30,7 +30,7 @@ from sfumato.signals import Signal
 from sfumato_text.files.documents import Document, Gap, codes_of, document_of, signal_of
 from sfumato_text.files.notations import NOTATIONS, parse, render
 from sfumato_text.operators.rankings import Ranking, merged, ranked
-from sfumato_text.operators.sites import certain, free, reader
+from sfumato_text.operators.sites import FOREIGN, certain, free, reader
 from sfumato_text.operators.windows import Window, where, windows
 from sfumato_text.operators.writing import Filled, readings_of
 
@@ -60,6 +60,8 @@ class Fill(TokenTask):
     """
 
     summary: ClassVar[str] = "fill gaps of known or unknown length in a damaged text"
+    together: ClassVar[bool] = True
+    """Whether gaps of known length that are near each other are solved together."""
 
     notation: str = "leiden"
     longest: int = 20
@@ -77,6 +79,8 @@ class Fill(TokenTask):
                 raise InvalidOptionError(
                     "text fill", f"{name}={getattr(self, name)}", "use 1 or more"
                 )
+        if self.foreign not in FOREIGN:
+            raise UnknownNameError("way to read foreign characters", self.foreign, FOREIGN)
         if not 0 < self.share < 1:
             raise InvalidOptionError("text fill", f"share={self.share}", "use 0 < share < 1")
 
@@ -110,7 +114,7 @@ class Fill(TokenTask):
         document, codec = self.document(signal), reader(prior.codec, self.foreign)
         codec.encode(document.text)
         asked = [number for number, gap in enumerate(document.gaps) if gap.asked]
-        places = windows(document, context=self.context, asked=asked)
+        places = windows(document, context=self.context, asked=asked, together=self.together)
         parts: list[TokenPart] = []
         owners: list[tuple[Window, list[int]]] = []
         for window in places:

@@ -51,7 +51,9 @@ def ranked(
         text: tuple((weight * marginals.gather(1, row[:, None])[:, 0]).tolist())
         for text, row in ids.items()
     }
-    readings = tuple((t, weight * count / len(texts)) for t, count in shares.most_common())
+    # one more draw may show something new
+    total = len(texts) + 1
+    readings = tuple((t, weight * count / total) for t, count in shares.most_common())
     return Ranking(readings, letters, tuple(texts), weight)
 
 

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfumato.errors import InvalidOptionError
+from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.problems import TokenProblem
 from sfumato.inverse.tokens.tasks import PartDraws, Posed, Readings, TokenPart, TokenTask
@@ -32,7 +32,7 @@ from sfumato.signals import Signal
 from sfumato_text.channels import Channel, load
 from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.operators.corrections import Row, corrected
-from sfumato_text.operators.sites import certain, reader, tolerant
+from sfumato_text.operators.sites import FOREIGN, certain, reader, tolerant
 from sfumato_text.operators.windows import records
 
 __all__ = ["Restore"]
@@ -73,6 +73,9 @@ class Restore(TokenTask):
             )
         if self.readings < 1:
             raise InvalidOptionError("text restore", f"readings={self.readings}", "use 1 or more")
+        if self.foreign not in (*FOREIGN, "noise"):
+            known = (*FOREIGN, "noise")
+            raise UnknownNameError("way to read foreign characters", self.foreign, known)
         load(self.channel)
 
     @property

@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sfumato.errors import UnknownNameError, UnsupportedError
+from sfumato.errors import UnsupportedError
 from sfumato_text.alphabets import clusters, composed, stand_in
 from sfumato_text.tokenisers import Characters
 from sfumato_text.tokens import Encoded
 
-__all__ = ["certain", "free", "reader", "tolerant"]
+__all__ = ["FOREIGN", "certain", "free", "reader", "tolerant"]
 
 FOREIGN = ("refuse", "nearest")
+"""What may be done about characters that an alphabet lacks."""
+
 BLANK = " "
 
 
@@ -56,6 +58,4 @@ def reader(codec: Any, foreign: str) -> Characters:
         raise UnsupportedError(
             "this operator", "a prior whose tokens are characters", f"this one's are {codec.name}"
         )
-    if foreign not in FOREIGN:
-        raise UnknownNameError("way to read foreign characters", foreign, FOREIGN)
     return replace(codec, foreign=foreign)

@@ -45,11 +45,13 @@ def records(document: Document) -> list[tuple[int, int]]:
     return list(document.records) or [(0, len(document.text))]
 
 
-def windows(document: Document, *, context: int, asked: Sequence[int]) -> list[Window]:
+def windows(
+    document: Document, *, context: int, asked: Sequence[int], together: bool = True
+) -> list[Window]:
     """Windows around the gaps ``asked``, in order.
 
-    Gaps of known length that are nearer to each other than ``context`` share a window. A gap of
-    unknown length, or one that is not asked for, ends the windows beside it.
+    Gaps of known length that are nearer to each other than ``context`` share a window, if
+    ``together``. A gap of unknown length, or one that is not asked for, ends the windows beside it.
     """
     found: list[Window] = []
     for low, high in records(document):
@@ -58,7 +60,7 @@ def windows(document: Document, *, context: int, asked: Sequence[int]) -> list[W
             gap = document.gaps[number]
             if not low <= gap.start <= high:
                 continue
-            if group and not joined(document, group[-1], number, context):
+            if group and not (together and joined(document, group[-1], number, context)):
                 found.append(around(document, group, low, high, context))
                 group = []
             group.append(number)
