@@ -245,28 +245,29 @@ def page(model: NGrams, blocks: Sequence[str]) -> Row:
     }  # fmt: skip
 
 
-def measured(path: Path, quick: bool) -> Iterator[Row]:
+def measured(path: Path, quick: bool, share: float) -> Iterator[Row]:
     """All rows."""
     parts = split(verses(path))
     blocks = parts.validation if quick else parts.test
-    share = 10 if quick else 1
+    many = 30 if quick else 300
+    share = min(share, 0.1) if quick else share
     model = counted(WEIGHTS)
     for row in likelihoods(model, blocks, "".join(parts.training)):
         yield {"task": "Bits per character", **row}
     for size, beam in ((1, 200), (2, 200), (5, 400), (10, 1000)):
-        row, _ = gaps(model, blocks, size, 300 // share, beam)
+        row, _ = gaps(model, blocks, size, many, beam)
         yield {"task": f"Gap of {size}", "method": f"lattice, beam {beam}", **row}
     yield {"task": "Page of 3,000 characters, ten gaps of 5", **page(model, blocks)}
     for rate in (0.05, 0.1, 0.2):
-        for row in noise(model, blocks, rate, 40_000 // share, 200):
+        for row in noise(model, blocks, rate, round(40_000 * share), 200):
             yield {"task": f"Substitutions, {rate:.0%}", **row}
     third = 0.05 / 3
-    row = edits(model, blocks, uniform(third, lost=third, inserted=third), 60 // share)
+    row = edits(model, blocks, uniform(third, lost=third, inserted=third), round(60 * share))
     yield {"task": "Substitutions, losses, insertions, 5 % in all", **row}
     known = set(model.alphabet)
     foreign = "".join(sign for sign in pydoc() if sign in known)
     for size in (1, 5):
-        row, _ = gaps(model, [foreign], size, 300 // share, 200)
+        row, _ = gaps(model, [foreign], size, many, 200)
         yield {"task": f"Gap of {size} in Python's documentation", "method": "lattice", **row}
 
 
@@ -274,15 +275,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("verses", type=Path)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--share", type=float, default=1, help="of the noisy texts")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for row in measured(arguments.verses, arguments.quick):
+    for row in measured(arguments.verses, arguments.quick, arguments.share):
         rows.append(row)
         print(json.dumps(row, ensure_ascii=False), flush=True)
         report = {
-            "command": "python benchmarks/text.py kjv.txt" + " --quick" * arguments.quick,
+            "command": "python benchmarks/text.py kjv.txt"
+            + " --quick" * arguments.quick
+            + f" --share {arguments.share:g}" * (arguments.share != 1),
             "machine": f"{platform.machine()}, 1 thread, torch {torch.__version__}",
             "columns": COLUMNS,
             "formats": FORMATS,

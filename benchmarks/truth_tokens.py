@@ -3,6 +3,7 @@
     python benchmarks/truth_tokens.py            every solver; about five minutes on one core
     python benchmarks/truth_tokens.py --smoke    few runs, seconds
     python benchmarks/truth_tokens.py --only X   one solver; the other rows stay
+    python benchmarks/truth_tokens.py --problem lost    problems of that name; the others stay
 
 All are given the exact denoiser, so what is wrong is the solver's doing. Marginals are averaged
 over runs and compared with the exact ones: what more runs would not remove is bias. Network
@@ -108,21 +109,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="few runs, two problems")
     parser.add_argument("--only", help="measure one solver and keep the other rows")
+    parser.add_argument("--problem", default="", help="part of the names of the problems")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = dict(list(problems().items())[:2]) if options.smoke else problems()
+    chosen = {name: known for name, known in chosen.items() if options.problem in name}
     rows = []
     for name, known in chosen.items():
         for row in measured(known, smoke=options.smoke, only=options.only):
             rows.append({"problem": name, **row})
             print(*(shown(rows[-1].get(key)) for key in COLUMNS), flush=True)
-    if options.only:
-        old = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
-        rows = sorted([r for r in old if r["solver"] != options.only] + rows, key=place)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     command = "python benchmarks/truth_tokens.py" + " --smoke" * options.smoke
-    command += f", then --only {options.only}" if options.only else ""
+    if options.only or options.problem:
+        old = json.loads(options.out.read_text(encoding="utf-8"))
+        fresh = {(row["problem"], row["solver"]) for row in rows}
+        kept = [row for row in old["rows"] if (row["problem"], row["solver"]) not in fresh]
+        rows = sorted(kept + rows, key=place)
+        command = old["command"] + ", then" + f" --only {options.only}" * bool(options.only)
+        command += f" --problem {options.problem}" * bool(options.problem)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report(rows, command), indent=1, ensure_ascii=False)
     options.out.write_text(text + "\n", encoding="utf-8")
 

@@ -27,9 +27,9 @@ from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.denoisers.experts import ProductOfExperts
 from sfumato.denoisers.token_networks import TokenNetwork
 from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
-from sfumato.prior_folders import plain
+from sfumato.prior_folders import FORMAT, finite, plain
 from sfumato.prior_shapes import words
-from sfumato.priors import FORMAT, Prior, finite
+from sfumato.priors import Prior
 from sfumato.processes.categorical import Categorical
 from sfumato.processes.naming import categorical_from, named
 from sfumato.registry import load_plugin

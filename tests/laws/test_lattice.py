@@ -13,7 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from sfumato.denoisers.markov import MarkovChain
-from sfumato.denoisers.sequential import Coarse, MarkovSequence, Sequential, walk
+from sfumato.denoisers.sequential import Coarse, MarkovSequence, Sequential, draw, walk
 from sfumato.denoisers.tables import JointTable
 from sfumato.errors import ImpossibleError, UnsupportedError
 from sfumato.factors import pattern, weigh
@@ -227,3 +227,15 @@ def test_rows_are_scored_by_the_chain_rule() -> None:
     exact = [CHAIN.log_prob(torch.from_numpy(row)[None]).item() for row in rows]
     found = [each.sum() for each in walk(MarkovSequence(START, TABLE), rows)]
     np.testing.assert_allclose(found, exact)
+
+
+def test_rows_written_from_left_to_right_follow_the_chain() -> None:
+    n, length = 40_000, 3
+    rows = np.array(list(itertools.product(range(K), repeat=length)))
+    expected = n * np.exp([each.sum() for each in walk(TRIGRAM, list(rows))])
+    x = draw(TRIGRAM, np.random.default_rng(3).random((n, length + 1)))
+    seen = np.bincount(x @ K ** np.arange(length)[::-1], minlength=len(rows))
+    often = expected > 5
+    chi2 = ((seen - expected)[often] ** 2 / expected[often]).sum()
+    freedom = often.sum() - 1
+    assert chi2 < freedom + 5 * math.sqrt(2 * freedom)

@@ -108,8 +108,8 @@ def test_twisted_particles_find_marginals_and_evidence(known: KnownTokens) -> No
 @pytest.mark.parametrize("kind", ["replaced", "edited"])
 def test_tilted_beliefs_are_biased_and_twisted_particles_are_not(kind: str) -> None:
     known = Row(kind, length=6)
-    tilted = known.score(Tilted()(absorbing(known, 500), Streams.count(0, 500))).tv
-    assert tilted - chance(known, 500) > 0.07
+    tilted = known.score(Tilted()(absorbing(known, 1000), Streams.count(0, 1000))).tv
+    assert tilted - chance(known, 1000) > 0.06
     few = known.score(TwistedSMC(particles=16)(absorbing(known, 150), Streams.count(0, 150))).tv
     assert few < 0.015
 

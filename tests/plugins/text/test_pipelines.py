@@ -40,6 +40,7 @@ def cycle() -> MarkovChain:
     return MarkovChain(Absorbing(K), FIRST, step / step.sum(dim=1, keepdim=True))
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_diffusers_runs_our_denoiser() -> None:
     tokeniser = PipelineTokeniser(Characters(tuple("abc")))
     run = pipeline(PipelineModel(cycle()), tokeniser)
@@ -47,6 +48,7 @@ def test_a_pipeline_of_diffusers_runs_our_denoiser() -> None:
     assert found.texts == ["bcabcab"]
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_diffusers_runs_our_network_and_gets_no_mask() -> None:
     network = Towers(tokens=K, width=8, heads=2, layers=1, hidden=8, triples=16, table_width=4)
     denoiser = TokenNetwork(network.eval(), Absorbing(K))
