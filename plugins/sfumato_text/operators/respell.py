@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -28,12 +29,13 @@ from sfumato.noise import Streams
 from sfumato.processes import Absorbing
 from sfumato.signals import Signal
 from sfumato_text.alignments import Block, align, distance
+from sfumato_text.alphabets import clusters, composed
 from sfumato_text.channels import Channel
 from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.files.restorations import Change, Restoration
 from sfumato_text.operators.corrections import Row, finished
 from sfumato_text.operators.restore import Restore
-from sfumato_text.operators.sites import reader
+from sfumato_text.operators.sites import reader, tolerant
 from sfumato_text.operators.windows import records
 
 __all__ = ["Respell"]
@@ -58,8 +60,8 @@ class Respell(Restore):
         rate: Share of replaced characters.
         lost: Share of characters that were left out.
         inserted: Share of characters that were put in.
-        foreign: Characters that the prior's alphabet lacks: "refuse" them, or read the "nearest"
-            signs that it has.
+        foreign: Characters that the prior's alphabet lacks: "refuse" them; read the "nearest"
+            signs that it has; or take them for "noise".
         most: Characters that the text may be longer or shorter than what was read, at any place.
     """
 
@@ -78,8 +80,6 @@ class Respell(Restore):
                 raise InvalidOptionError(
                     "text respell", f"{name}={getattr(self, name)}", "use 0 up to less than 0.5"
                 )
-        if self.foreign == "noise":
-            raise InvalidOptionError("text respell", "foreign=noise", "use refuse or nearest")
         if self.most < 1:
             raise InvalidOptionError("text respell", f"most={self.most}", "use 1 or more")
 
@@ -92,25 +92,38 @@ class Respell(Restore):
 
     def pose(self, signal: Signal, prior: Any) -> Posed:
         document, channel = self.document(signal), self.stated
-        codec = reader(prior.codec, self.foreign)
+        noise = self.foreign == "noise"
+        codec = reader(prior.codec, "nearest" if noise else self.foreign)
+        read = partial(tolerant, codec=codec) if noise else codec.read
         rows = [
-            Row(start, end, codec.read(document.text[start:end]), codec)
+            Row(start, end, read(document.text[start:end]), codec)
             for start, end in records(document)
             if end > start
         ]
         ended = with_end(prior.denoiser)
-        edits = ending(channel.edit_channel(codec.pieces))
-        parts = tuple(self.part(row, edits, ended) for row in rows)
+        signs = [self.signs(row) for row in rows]
+        symbols = channel.symbols(codec.pieces, sorted({sign for some in signs for sign in some}))
+        edits = ending(channel.edit_channel(codec.pieces, symbols))
+        number = {sign: index for index, sign in enumerate(symbols)}
+        ids = [torch.tensor([number[sign] for sign in some]) for some in signs]
+        parts = tuple(self.part(row, edits, ended) for row in ids)
 
         def assemble(draws: Sequence[PartDraws], n: int) -> Readings:
             return self.respelt(signal, document, list(zip(rows, draws, strict=True)), n)
 
         return Posed(parts, assemble, ranked=DRAWS)
 
-    def part(self, row: Row, edits: EditChannel, ended: TokenDenoiser) -> TokenPart:
-        """The row with room for what was left out."""
-        count, tokens = len(row.encoded.ids), edits.tokens
-        machine = Edits(edits, row.encoded.ids, end=tokens - 1, band=self.most)
+    def signs(self, row: Row) -> list[str]:
+        """What was read, sign by sign; with signs that the alphabet lacks if they are noise."""
+        if self.foreign != "noise":
+            return [row.codec.pieces[token] for token in row.encoded.ids.tolist()]
+        text = row.encoded.text
+        return [composed(text[start:end]) for start, end in clusters(text)]
+
+    def part(self, ids: Tensor, edits: EditChannel, ended: TokenDenoiser) -> TokenPart:
+        """A row with room for what was left out."""
+        count, tokens = len(ids), edits.tokens
+        machine = Edits(edits, ids, end=tokens - 1, band=self.most)
         sites = torch.zeros(count + self.most, tokens, dtype=torch.float64)
         return TokenPart(sites, machine, denoiser=ended)
 

@@ -186,7 +186,7 @@ def test_what_cannot_be_restored_is_refused(small_prior: TokenPrior, case: str) 
     [
         (Restore, {"rate": 0.0}), (Restore, {"confidence": 1.0}), (Restore, {"readings": 0}),
         (Restore, {"channel": "telegraph"}), (Restore, {"foreign": "translate"}),
-        (Respell, {"lost": 0.7}), (Respell, {"most": 0}), (Respell, {"foreign": "noise"}),
+        (Respell, {"lost": 0.7}), (Respell, {"most": 0}),
         (DenoiseOCR, {"trust": 2.0}), (DenoiseOCR, {"other": -1.0}),
     ],
     ids=str,
