@@ -26,7 +26,7 @@ from sfumato.denoisers import Denoiser, Preconditioned
 from sfumato.denoisers.adapters import Padded, Tiled
 from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.errors import CheckpointError
-from sfumato.prior_folders import find, plain, stored_fields
+from sfumato.prior_folders import FORMAT, find, plain, stored_fields
 from sfumato.processes import Gaussian
 from sfumato.registry import load_plugin
 
