@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition
 from sfumato.denoisers.guided import ClassifierFree
-from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
+from sfumato.errors import InvalidOptionError, ShapeError
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Operator
 from sfumato.inverse.problems import Solver
@@ -44,7 +44,7 @@ from sfumato.samplers import SAMPLERS, Sampler, Step, run
 from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
-from sfumato.token_runs import pose, reconstruct_tokens, sample_tokens
+from sfumato.token_runs import matched, pose, reconstruct_tokens, sample_tokens
 
 __all__ = ["degrade", "explain", "reconstruct", "sample"]
 
@@ -285,24 +285,6 @@ def explain(
         return token_registry.explain(problem, **choice)
     assert isinstance(operator, Operator)
     return registry.explain(operator, prior.denoiser, **choice)
-
-
-def matched(
-    prior: Prior, operator: Operator | Task, signal: Tensor | Signal | None
-) -> tuple[TokenPrior, TokenTask, Signal]:
-    """The three, if all are about tokens.
-
-    Raises:
-        UnsupportedError: If one of them is not.
-    """
-    if not isinstance(prior, TokenPrior):
-        raise UnsupportedError(type(operator).__name__, "a prior over tokens", f"found {prior!r}")
-    if not isinstance(operator, TokenTask):
-        found = f"found {type(operator).__name__}"
-        raise UnsupportedError("a prior over tokens", "an operator on tokens", found)
-    if not isinstance(signal, Signal):
-        raise ShapeError("the input", (), "a Signal, as plugin.read returns")
-    return prior, operator, signal
 
 
 def use(prior: Prior, shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -19,14 +19,18 @@ from torch.nn import functional
 from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
+from sfumato.denoisers.sequential import draw
 from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
+from sfumato.inverse.operators import Operator
 from sfumato.inverse.registry import named
+from sfumato.inverse.tasks import Task
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.evidence import possible
-from sfumato.inverse.tokens.histories import draw_rows, leading_chain
+from sfumato.inverse.tokens.histories import leading_chain
 from sfumato.inverse.tokens.problems import TokenProblem, TokenSolver
 from sfumato.inverse.tokens.tasks import PartDraws, TokenPart, TokenTask
 from sfumato.noise import Streams
+from sfumato.priors import Prior
 from sfumato.processes.categorical import Categorical, TokenLevel
 from sfumato.records import run_record
 from sfumato.samplers.base import Step
@@ -35,7 +39,7 @@ from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
 from sfumato.token_results import TokenResult
 
-__all__ = ["pose", "problem_of", "reconstruct_tokens", "sample_tokens"]
+__all__ = ["matched", "pose", "problem_of", "reconstruct_tokens", "sample_tokens"]
 
 Progress = Callable[[float, Step], Any]
 
@@ -239,8 +243,10 @@ def sample_tokens(
         raise InvalidOptionError("sample", f"n={n}, steps={steps}", "use 1 or more")
     chain = leading_chain(prior.denoiser) if sampler == "auto" and len(size) == 1 else None
     if chain is not None:
-        rows = draw_rows(chain, size[0], Streams.count(seed, n, first=first))
-        return tuple(prior.codec.decode(row) for row in rows)
+        streams = Streams.count(seed, n, first=first)
+        blank = torch.empty(n, size[0] + 1)
+        rows = draw(chain, draws.uniform(blank, streams).numpy())
+        return tuple(prior.codec.decode(row) for row in torch.from_numpy(rows))
     if sampler == "auto":
         sampler = "first-hitting" if prior.process.mask is not None else "ancestral"
     rule = named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler
@@ -265,3 +271,21 @@ def pose(prior: TokenPrior, task: TokenTask, signal: Signal) -> TokenProblem | N
     """The first part of a task as a problem, for explanations; ``None`` if nothing is open."""
     posed = task.pose(signal, prior)
     return problem_of(prior, posed.parts[0], None) if posed.parts else None
+
+
+def matched(
+    prior: Prior, operator: Operator | Task, signal: Tensor | Signal | None
+) -> tuple[TokenPrior, TokenTask, Signal]:
+    """The three, if all are about tokens.
+
+    Raises:
+        UnsupportedError: If one of them is not.
+    """
+    if not isinstance(prior, TokenPrior):
+        raise UnsupportedError(type(operator).__name__, "a prior over tokens", f"found {prior!r}")
+    if not isinstance(operator, TokenTask):
+        found = f"found {type(operator).__name__}"
+        raise UnsupportedError("a prior over tokens", "an operator on tokens", found)
+    if not isinstance(signal, Signal):
+        raise ShapeError("the input", (), "a Signal, as plugin.read returns")
+    return prior, operator, signal

@@ -55,7 +55,7 @@ class Advised(TokenSolver):
     """Lattice draws and marginals, corrected by the other experts of the prior.
 
     Args:
-        beam: Histories per place in the lattice.
+        beam: Histories per place in the lattice; as ``Lattice`` chooses if not given.
         candidates: Draws that are weighed, of each kind of item.
         joint: Most open places of an item whose texts are weighed as wholes.
         trust: λ, weight of the experts' pseudo-likelihood of a whole.
@@ -70,7 +70,7 @@ class Advised(TokenSolver):
     cheap_draws: ClassVar[bool] = True
     exact_evidence: ClassVar[bool] = True
 
-    beam: int = 200
+    beam: int | None = None
     candidates: int = 200
     joint: int = 32
     trust: float = 0.5

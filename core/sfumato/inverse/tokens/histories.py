@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser, valid_places
 from sfumato.denoisers.experts import ProductOfExperts
@@ -20,14 +19,12 @@ from sfumato.denoisers.sequential import MarkovSequence, Sequential
 from sfumato.errors import ShapeError
 from sfumato.factors.base import Machine
 from sfumato.inverse.tokens.lattices import Limits, Rows, Smoothed, smooth
-from sfumato.noise import Streams
 from sfumato.processes.categorical import Categorical, TokenLevel
 
 __all__ = [
     "Chained",
     "Group",
     "chain_of",
-    "draw_rows",
     "grouped",
     "leading_chain",
     "members",
@@ -219,20 +216,3 @@ def leading_chain(denoiser: TokenDenoiser) -> Sequential | None:
     """The chain that a denoiser is, or that leads a product of experts."""
     found = members(denoiser)
     return chain_of(denoiser) if found is None else chain_of(found[0])
-
-
-def draw_rows(chain: Sequential, length: int, streams: Streams) -> Int[Tensor, "batch length"]:
-    """Rows from the chain itself, from left to right; one stream per row."""
-    u = draws.uniform(torch.empty(len(streams), length + 1), streams).cpu().numpy()
-    states, weights = chain.initial()
-    ends = np.cumsum(weights)
-    at = states[np.searchsorted(ends, u[:, -1] * ends[-1], side="right").clip(max=len(states) - 1)]
-    rows = np.zeros((len(u), length), np.int64)
-    for place in range(length):
-        probs, following = chain.follow(at)
-        ends = np.cumsum(probs, axis=1)
-        token = (ends <= u[:, place, None] * ends[:, -1:]).sum(axis=1)
-        token = np.minimum(token, chain.tokens - 1)
-        rows[:, place] = token
-        at = following[np.arange(len(u)), token]
-    return torch.from_numpy(rows)

@@ -28,6 +28,10 @@ from sfumato.samplers.base import Step
 
 __all__ = ["Lattice"]
 
+BEAMS = ((6, 1000), (3, 400), (0, 200))
+"""Open places in a row, and histories that they need: on held-out verses gaps of 10 characters were
+right in 27 % of the cases with 200, in 31 % with 1000."""
+
 
 @dataclass(frozen=True)
 class Lattice(TokenSolver):
@@ -35,7 +39,8 @@ class Lattice(TokenSolver):
 
     Args:
         beam: Histories per place. Up to twice as many are kept, since those beyond it are first
-            shortened to what the coarse chain remembers.
+            shortened to what the coarse chain remembers. If not given, 200, and more where several
+            places in a row are open (400 from 3 on, 1000 from 6 on).
         floor: Continuations that promise less than this share of the best are left out at once.
         window: Places whose histories are held in memory; longer rows are filtered twice.
 
@@ -47,12 +52,12 @@ class Lattice(TokenSolver):
     cheap_draws: ClassVar[bool] = True
     exact_evidence: ClassVar[bool] = True
 
-    beam: int = 200
+    beam: int | None = None
     floor: float = 1e-7
     window: int = 1024
 
     def __post_init__(self) -> None:
-        if self.beam < 1 or self.window < 1 or not 0 <= self.floor < 1:
+        if (self.beam or 1) < 1 or self.window < 1 or not 0 <= self.floor < 1:
             raise InvalidOptionError(
                 "Lattice", f"beam={self.beam}, window={self.window}, floor={self.floor}",
                 "use a beam and a window from 1 and a floor from 0 to less than 1",
@@ -102,8 +107,25 @@ class Lattice(TokenSolver):
         """
         chain = chain_of(problem.denoiser)
         assert chain is not None  # a need
-        limits = Limits(self.beam, self.floor, self.window)
-        return solve(chain, groups, limits, machine=problem.machine, uniforms=uniforms)
+        beams = [self.beam or wide(group.sites) for group in groups]
+        found: dict[int, Smoothed] = {}
+        for beam in sorted(set(beams)):  # equal beams together: an item must not depend on others
+            own = [index for index, other in enumerate(beams) if other == beam]
+            limits = Limits(beam, self.floor, self.window)
+            rows = [groups[index] for index in own]
+            solved = solve(chain, rows, limits, machine=problem.machine, uniforms=uniforms)
+            found |= dict(zip(own, solved, strict=True))
+        return [found[index] for index in range(len(groups))]
+
+
+def wide(sites: np.ndarray) -> int:
+    """Histories that a row needs, by its longest run of places of which nothing is known."""
+    free = (sites == sites[:, :1]).all(axis=1)
+    longest = run = 0
+    for is_free in free.tolist():
+        run = run + 1 if is_free else 0
+        longest = max(longest, run)
+    return next(beam for least, beam in BEAMS if longest >= least)
 
 
 def spread(found: Smoothed, real: np.ndarray) -> torch.Tensor:

@@ -115,7 +115,7 @@ def expand(
     peak = peak / highest(peak, ways.item, items)[ways.item]
     reached = Nodes(
         ways.item[first], ways.state[first], ways.coarse[first], ways.machine[first],
-        np.bincount(target, joint), highest(peak, target, len(first)),
+        np.bincount(target, joint, len(first)).astype(float), highest(peak, target, len(first)),
     )  # fmt: skip
     layer = Layer(reached, ways.node, ways.token, target, joint, peak)
     return layer, kept, np.maximum(lost, 0)
