@@ -155,8 +155,14 @@ class TokenPrior(Prior):
         self, folder: str | Path, *, overwrite: bool = False, dtype: torch.dtype = torch.float32
     ) -> Path:
         with files.atomic_folder(folder, overwrite=overwrite) as target:
+            learned = {
+                f"{index}.{name}"
+                for index, expert in enumerate(self.experts)
+                for name, p in expert.module.named_parameters()
+                if p.dtype == torch.float32
+            }
             tensors = {
-                name: (v.to(dtype) if v.dtype == torch.float32 else v).contiguous().cpu()
+                name: (v.to(dtype) if name in learned else v).contiguous().cpu()
                 for name, v in self.tensors().items()
             }
             save_file(tensors, target / "prior.safetensors")

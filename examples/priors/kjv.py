@@ -2,7 +2,9 @@
 
     apt-get download bible-kjv bible-kjv-text       # Debian; public domain
     dpkg-deb -x ... ; bible -f gen1:1-rev22:21 > kjv.txt
-    python examples/priors/kjv.py kjv.txt --out kjv/
+    python examples/priors/kjv.py kjv.txt --network network/ --out kjv/
+
+``network/`` is what ``kjv_network.py`` wrote; without it the prior is the counts alone.
 
 Every n-gram of up to 14 characters of 3.7 million, with discounts that are chosen on the validation
 blocks (``sfumato_text.verses``); takes about a minute. Nothing is random. The test blocks are
@@ -17,7 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sfumato.denoisers.sequential import walk
+from sfumato.priors import Prior
 from sfumato.processes import Absorbing
 from sfumato.token_priors import Expert, TokenPrior
 from sfumato_text.backbones.counts import Counts
@@ -47,6 +52,7 @@ def main() -> None:
     parser.add_argument("verses", type=Path, help="one verse a line, with its reference")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--order", type=int, default=14)
+    parser.add_argument("--network", type=Path, help="prior whose network joins the counts")
     arguments = parser.parse_args()
     parts = split(verses(arguments.verses))
     alphabet = Characters.from_text("".join(parts.training))
@@ -60,11 +66,15 @@ def main() -> None:
         "validation_bits_per_character": round(bits(model, parts.validation), 4),
         "test_bits_per_character": round(bits(model, parts.test), 4),
     }
-    prior = TokenPrior.of(
-        [Expert("counts", counts, counts.options)], Absorbing(model.tokens), alphabet,
-        plugin="text", card=CARD | {"scores": scores},
-    )  # fmt: skip
-    print(prior.save(arguments.out, overwrite=True), scores)
+    experts = [Expert("counts", counts, counts.options)]
+    card = CARD | {"scores": scores}
+    if arguments.network is not None:
+        joined = Prior.load(arguments.network)
+        assert isinstance(joined, TokenPrior)
+        experts += joined.experts
+        card["network"] = joined.card.get("training", {})
+    prior = TokenPrior.of(experts, Absorbing(model.tokens), alphabet, plugin="text", card=card)
+    print(prior.save(arguments.out, overwrite=True, dtype=torch.float16), scores)
 
 
 if __name__ == "__main__":
