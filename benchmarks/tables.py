@@ -16,8 +16,8 @@ result ``benchmarks/results/NAME.json`` fills it:
     }
 
 Numbers are printed with three significant digits, pairs as value ± standard error, absent values
-as a dash. ``solvers``, ``solvers-tokens``, ``plugin-NAME`` and ``priors-NAME`` come from the installed
-package, not from a file.
+as a dash. ``solvers``, ``solvers-tokens``, ``plugin-NAME`` and ``priors-NAME`` come from the
+installed package, not from a file.
 """
 
 from __future__ import annotations

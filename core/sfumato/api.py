@@ -44,7 +44,7 @@ from sfumato.samplers import SAMPLERS, Sampler, Step, run
 from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
-from sfumato.token_runs import matched, pose, reconstruct_tokens, sample_tokens
+from sfumato.token_runs import explain_tokens, matched, reconstruct_tokens, sample_tokens
 
 __all__ = ["degrade", "explain", "reconstruct", "sample"]
 
@@ -279,10 +279,7 @@ def explain(
     """
     if isinstance(prior, TokenPrior):
         prior, task, given = matched(prior, operator, signal)
-        problem = pose(prior, task, given)
-        if problem is None:
-            raise InvalidOptionError("explain", "the input leaves nothing open", "give another")
-        return token_registry.explain(problem, **choice)
+        return explain_tokens(prior, task, given, **choice)
     assert isinstance(operator, Operator)
     return registry.explain(operator, prior.denoiser, **choice)
 

@@ -39,7 +39,7 @@ from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
 from sfumato.token_results import TokenResult
 
-__all__ = ["matched", "pose", "problem_of", "reconstruct_tokens", "sample_tokens"]
+__all__ = ["explain_tokens", "matched", "problem_of", "reconstruct_tokens", "sample_tokens"]
 
 Progress = Callable[[float, Step], Any]
 
@@ -267,10 +267,21 @@ def sample_tokens(
     return tuple(found)
 
 
-def pose(prior: TokenPrior, task: TokenTask, signal: Signal) -> TokenProblem | None:
-    """The first part of a task as a problem, for explanations; ``None`` if nothing is open."""
+def explain_tokens(
+    prior: TokenPrior, task: TokenTask, signal: Signal, *, budget: int | None = None
+) -> registry.Explanation:
+    """Which solvers apply to the first part of an input; arguments as in ``sfumato.explain``.
+
+    Raises:
+        InvalidOptionError: If nothing is open.
+    """
     posed = task.pose(signal, prior)
-    return problem_of(prior, posed.parts[0], None) if posed.parts else None
+    if not posed.parts:
+        raise InvalidOptionError("explain", "the input leaves nothing open", "give another")
+    problem = problem_of(prior, posed.parts[0], None)
+    found = registry.explain(problem, budget=budget)
+    _, name, reason = choose(problem, posed.solver, {}, budget, posed.compared)
+    return replace(found, default=name, reason=reason)
 
 
 def matched(

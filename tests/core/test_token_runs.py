@@ -89,6 +89,8 @@ def test_unknown_lengths_are_compared_by_a_solver_that_scores_what_is_known(
     result = sf.reconstruct(network, task, damaged, n=1, options=None)
     assert result.record["solver"] == "twisted"
     assert "score_known=True" in result.record["solver_options"]
+    told = sf.explain(task, network, damaged)
+    assert (told.default, told.reason) == ("twisted", result.record["reason"])
     with pytest.raises(UnsupportedError, match="lattice or twisted"):
         sf.reconstruct(network, task, damaged, n=1, solver="clamp")
 
