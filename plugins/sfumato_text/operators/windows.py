@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sfumato_text.alphabets import extends
 from sfumato_text.files.documents import Document, Gap
 
 __all__ = ["Window", "records", "where", "windows"]
@@ -83,6 +84,10 @@ def around(document: Document, group: list[int], low: int, high: int, context: i
         start = max(start, min(document.gaps[group[0] - 1].start, first))
     if group[-1] + 1 < len(document.gaps):
         end = min(end, max(document.gaps[group[-1] + 1].start, last))
+    while start < first and extends(document.text[start]):  # marks stay with their letter
+        start += 1
+    while last < end < len(document.text) and extends(document.text[end]):
+        end -= 1
     return Window(start, end, tuple(group))
 
 

@@ -232,6 +232,15 @@ def test_characters_beside_the_alphabet_are_kept_where_the_nearest_is_read(
     assert text_of(result.estimate).startswith("the Välue of the attri")
 
 
+def test_a_window_never_begins_or_ends_inside_a_letter(small_prior: TokenPrior) -> None:
+    """Letters with marks lie on both borders of the window of 6 characters."""
+    damaged = signal("e\u0301e\u0301e\u0301e\u0301[.]e\u0301e\u0301e\u0301e\u0301")
+    for context in (3, 4, 5):
+        task = Fill(context=context, foreign="nearest")
+        result = sf.reconstruct(small_prior, task, damaged, n=1)
+        assert len(result.estimate) == 17
+
+
 def test_degrading_and_filling_fit_together(small_prior: TokenPrior, corpus: str) -> None:
     clean = signal(corpus[3000:3300])
     task = Fill(share=0.1, span=3, context=30)
