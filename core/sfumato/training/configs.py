@@ -24,7 +24,7 @@ __all__ = [
 Schedule = Literal["cosine", "constant", "wsd"]
 MixedPrecision = Literal["auto", "no", "bf16", "fp16"]
 WeightName = Literal["edm", "min-snr", "uniform", "likelihood"]
-TimesName = Literal["log-normal", "uniform"]
+TimesName = Literal["log-normal", "log-uniform", "uniform"]
 TokenLossName = Literal[
     "",
     "k-uniform",
