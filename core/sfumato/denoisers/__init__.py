@@ -2,6 +2,7 @@
 
 from sfumato.denoisers.adapters import Padded, Tiled
 from sfumato.denoisers.base import Condition, Denoiser, Estimate, Rescaled, tweedie
+from sfumato.denoisers.between import Between
 from sfumato.denoisers.categorical import (
     Beliefs,
     Informed,
@@ -23,6 +24,7 @@ from sfumato.denoisers.parametrisations import (
     Preconditioned,
     coefficients,
 )
+from sfumato.denoisers.spectral import InBasis
 from sfumato.denoisers.spread import WithVariance
 from sfumato.denoisers.tables import JointTable
 from sfumato.denoisers.token_networks import TokenNetwork
@@ -30,6 +32,7 @@ from sfumato.denoisers.token_networks import TokenNetwork
 __all__ = [
     "PARAMETRISATIONS",
     "Beliefs",
+    "Between",
     "ChainPrior",
     "ClassifierFree",
     "Coefficients",
@@ -40,6 +43,7 @@ __all__ = [
     "Estimate",
     "Exact",
     "GaussianPrior",
+    "InBasis",
     "Informed",
     "JointTable",
     "MarkovChain",

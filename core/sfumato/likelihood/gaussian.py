@@ -2,7 +2,7 @@
 
 For the chain of K steps of a sampler with reverse variances v (Ho, Jain & Abbeel, 2020, eq. 5)
 
-    −ln p(x₀) ≤ KL(q(x_T | x₀) ‖ p(x_T)) + Σ KL(q(x_s | x_t, x₀) ‖ p(x_s | x_t)) − E[ln p(x₀ | x_ε)],
+    −ln p(x₀) ≤ KL(q(x_T | x₀) ‖ p(x_T)) + Σ KL(q(x_s | x_t, x₀) ‖ p(x_s | x_t)) − E ln p(x₀ | x_ε),
 
 the first part is α_T² ‖x₀‖²/(2σ_T²), and with the reverse kernel of ``sfumato.samplers`` at η = 1
 each element of a step costs

@@ -18,6 +18,8 @@ from sfumato.processes.schedules import (
     SubVP,
     Table,
 )
+from sfumato.processes.spectral import Attenuation, Blur, Cosines, Fade, Heat, Spectral, Steady
+from sfumato.processes.student import Student
 from sfumato.processes.survivals import (
     CosineSurvival,
     LinearSurvival,
@@ -30,13 +32,18 @@ __all__ = [
     "VE",
     "VP",
     "Absorbing",
+    "Attenuation",
+    "Blur",
     "Categorical",
     "Confusion",
     "Cosine",
     "CosineSurvival",
+    "Cosines",
     "Dense",
+    "Fade",
     "Flow",
     "Gaussian",
+    "Heat",
     "Hybrid",
     "Level",
     "Levels",
@@ -50,7 +57,10 @@ __all__ = [
     "Rates",
     "Scales",
     "Schedule",
+    "Spectral",
+    "Steady",
     "Steps",
+    "Student",
     "SubVP",
     "Survival",
     "Table",

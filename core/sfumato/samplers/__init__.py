@@ -2,6 +2,7 @@
 
 from sfumato.samplers.base import Denoise, Sampler, Step, kernel, run
 from sfumato.samplers.churn import Churn
+from sfumato.samplers.cold import Cold
 from sfumato.samplers.ddim import DDIM, DDPM
 from sfumato.samplers.dpm_solver import DPMSolver
 from sfumato.samplers.euler import Euler
@@ -9,12 +10,14 @@ from sfumato.samplers.gibbs import Gibbs
 from sfumato.samplers.heun import Heun
 from sfumato.samplers.predictor_corrector import PredictorCorrector
 from sfumato.samplers.sde import EulerMaruyama
+from sfumato.samplers.translation import encode, translate
 
 __all__ = [
     "DDIM",
     "DDPM",
     "SAMPLERS",
     "Churn",
+    "Cold",
     "DPMSolver",
     "Denoise",
     "Euler",
@@ -24,8 +27,10 @@ __all__ = [
     "PredictorCorrector",
     "Sampler",
     "Step",
+    "encode",
     "kernel",
     "run",
+    "translate",
 ]
 
 SAMPLERS: dict[str, type[Sampler]] = {

@@ -12,6 +12,8 @@ so a weight is stated once, for x₀, and every parametrisation follows. With sn
     min-snr      min(snr, γ)      (Hang et al., 2023); on the network's own error this is
                                   min(snr, γ)/snr for ε and min(snr, γ)/(snr + 1) for v
     uniform      1                the error of x₀ itself
+    soft         α²               ‖C_t(x̂ − x₀)‖² where the corruption C_t = diag(α) differs from
+                                  element to element (Daras et al., 2022, eq. 8)
     likelihood   snr/p            p the density of the drawn ln σ/α: an unbiased estimate of the
                                   diffusion part of −ELBO in nats (Kingma et al., 2021, eq. 11)
 
@@ -68,10 +70,15 @@ def likelihood(level: Level, c: Coefficients, gamma: float) -> Tensor:
     return level.ratio**-2
 
 
+def soft(level: Level, c: Coefficients, gamma: float) -> Tensor:
+    return level.alpha**2
+
+
 WEIGHTS: dict[str, Callable[[Level, Coefficients, float], Tensor]] = {
     "edm": edm,
     "min-snr": min_snr,
     "uniform": uniform,
+    "soft": soft,
     "likelihood": likelihood,
 }
 
