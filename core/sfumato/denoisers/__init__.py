@@ -11,11 +11,13 @@ from sfumato.denoisers.categorical import (
     visible,
 )
 from sfumato.denoisers.chain import ChainPrior
+from sfumato.denoisers.classifier import ClassifierGuided
 from sfumato.denoisers.empirical import DataSetPrior
 from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.denoisers.exact import Exact, GaussianPrior, MixturePrior
 from sfumato.denoisers.experts import MixtureOfExperts, ProductOfExperts
 from sfumato.denoisers.guided import ClassifierFree
+from sfumato.denoisers.manifolds import PointsOnManifold, Tangent
 from sfumato.denoisers.markov import MarkovChain
 from sfumato.denoisers.parametrisations import (
     PARAMETRISATIONS,
@@ -35,6 +37,7 @@ __all__ = [
     "Between",
     "ChainPrior",
     "ClassifierFree",
+    "ClassifierGuided",
     "Coefficients",
     "Condition",
     "DataSetPrior",
@@ -51,9 +54,11 @@ __all__ = [
     "MixturePrior",
     "Network",
     "Padded",
+    "PointsOnManifold",
     "Preconditioned",
     "ProductOfExperts",
     "Rescaled",
+    "Tangent",
     "Tiled",
     "TokenDenoiser",
     "TokenNetwork",

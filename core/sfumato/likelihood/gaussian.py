@@ -35,7 +35,7 @@ from sfumato.noise import Streams
 from sfumato.processes import Gaussian, Level, Number, like
 from sfumato.samplers.base import bridge_variance, weights
 
-__all__ = ["VARIANCES", "Decoder", "gaussian_bound", "step_nats"]
+__all__ = ["VARIANCES", "Decoder", "diffusion_term", "gaussian_bound", "step_nats"]
 
 Spread = Callable[[Level], Number]
 
@@ -157,19 +157,46 @@ def integrand(
 ) -> Tensor:
     """(α/σ)² ‖x₀ − x̂‖² at a drawn level, over its density in ρ."""
     schedule, u = process.schedule, piece.u.cpu()
+    if by_time:
+        time = schedule.t_min + u * (schedule.t_max - schedule.t_min)
+        return density_by_time(process, x_0, time, piece.streams.normal(x_0), believe)
     low, high = schedule.log_ratio(torch.tensor([schedule.t_min, schedule.t_max]).double())
     length = (high - low).expand(u.shape)
-    if by_time:
-        span = schedule.t_max - schedule.t_min
-        with torch.enable_grad():
-            time = (schedule.t_min + u * span).requires_grad_()
-            (slope,) = torch.autograd.grad(schedule.log_ratio(time).sum(), time)
-        t, length = process.level(time.detach()), slope * span
-    else:
-        t = process.level(schedule.time_of(low + u * (high - low)).clamp(max=schedule.t_max))
+    t = process.level(schedule.time_of(low + u * (high - low)).clamp(max=schedule.t_max))
     x_t = process.corrupt(x_0, t, piece.streams.normal(x_0))
     error = (x_0 - believe(x_t, t).mean).double().flatten(1).square().sum(dim=1)
     return (length / t.ratio**2).to(error) * error
+
+
+def diffusion_term(
+    denoiser: Denoiser,
+    x_0: Float[Tensor, "batch *x"],
+    t: Float[Tensor, " batch"],
+    noise: Float[Tensor, "batch *x"],
+) -> Float[Tensor, " batch"]:
+    """ρ'(t) (α/σ)² ‖x₀ − x̂‖² over the density of times drawn uniformly.
+
+    Differentiable in the parameters of the schedule, where it has any.
+    """
+    return density_by_time(denoiser.process, x_0, t, noise, denoiser)
+
+
+def density_by_time(
+    process: Gaussian,
+    x_0: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    believe: Callable[[Tensor, Level], Estimate],
+) -> Tensor:
+    schedule, graph = process.schedule, torch.is_grad_enabled()
+    with torch.enable_grad():
+        time = t.detach().requires_grad_()
+        rising = schedule.log_ratio(time).sum()
+        (slope,) = torch.autograd.grad(rising, time, create_graph=graph)
+    level = process.level(t)
+    x_t = process.corrupt(x_0, level, noise)
+    error = (x_0 - believe(x_t, level).mean).double().flatten(1).square().sum(dim=1)
+    return (slope * (schedule.t_max - schedule.t_min) / level.ratio**2).to(error) * error
 
 
 def one_step(

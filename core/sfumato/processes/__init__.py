@@ -4,6 +4,8 @@ from sfumato.processes.categorical import Categorical, TokenLevel
 from sfumato.processes.channels import Confusion, NearestNeighbour
 from sfumato.processes.gaussian import Gaussian, Level, Number, Scales, combine, like
 from sfumato.processes.grids import karras, log_snr, uniform
+from sfumato.processes.learned import Learned, Monotone
+from sfumato.processes.manifolds import Manifold, Riemannian, Sphere, Torus
 from sfumato.processes.matrix import Dense, Rates, Steps
 from sfumato.processes.mixing import Absorbing, Hybrid, Marginal, Mixing, Uniform
 from sfumato.processes.product import Levels, Product
@@ -45,19 +47,24 @@ __all__ = [
     "Gaussian",
     "Heat",
     "Hybrid",
+    "Learned",
     "Level",
     "Levels",
     "LinearBeta",
     "LinearSurvival",
+    "Manifold",
     "Marginal",
     "Mixing",
+    "Monotone",
     "NearestNeighbour",
     "Number",
     "Product",
     "Rates",
+    "Riemannian",
     "Scales",
     "Schedule",
     "Spectral",
+    "Sphere",
     "Steady",
     "Steps",
     "Student",
@@ -66,6 +73,7 @@ __all__ = [
     "Table",
     "TableSurvival",
     "TokenLevel",
+    "Torus",
     "Uniform",
     "combine",
     "karras",

@@ -6,9 +6,12 @@ from sfumato.samplers.cold import Cold
 from sfumato.samplers.ddim import DDIM, DDPM
 from sfumato.samplers.dpm_solver import DPMSolver
 from sfumato.samplers.euler import Euler
+from sfumato.samplers.geodesic import Geodesic
 from sfumato.samplers.gibbs import Gibbs
 from sfumato.samplers.heun import Heun
 from sfumato.samplers.predictor_corrector import PredictorCorrector
+from sfumato.samplers.relevelled import Relevelled
+from sfumato.samplers.reverse_diffusion import ReverseDiffusion
 from sfumato.samplers.sde import EulerMaruyama
 from sfumato.samplers.translation import encode, translate
 
@@ -22,9 +25,12 @@ __all__ = [
     "Denoise",
     "Euler",
     "EulerMaruyama",
+    "Geodesic",
     "Gibbs",
     "Heun",
     "PredictorCorrector",
+    "Relevelled",
+    "ReverseDiffusion",
     "Sampler",
     "Step",
     "encode",
@@ -42,4 +48,5 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "gibbs": Gibbs,
     "heun": Heun,
     "predictor-corrector": PredictorCorrector,
+    "reverse-diffusion": ReverseDiffusion,
 }
