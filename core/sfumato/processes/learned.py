@@ -68,17 +68,24 @@ class Learned(Schedule):
     """Variance-preserving with ρ from a network: α² = sigmoid(−2ρ), σ² = sigmoid(2ρ).
 
     Args:
-        network: ρ(t); differentiable in its parameters.
+        network: ρ(t). It is put into evaluation mode, where α and σ carry no gradient; in training
+            mode they carry that of its parameters.
     """
 
     network: nn.Module = field(default_factory=Monotone)
 
+    def __post_init__(self) -> None:
+        self.network.eval()
+
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        rho: Tensor = self.network(t.double())
+        rho = self.log_ratio(t)
         return torch.sigmoid(-2 * rho).sqrt(), torch.sigmoid(2 * rho).sqrt()
 
     def log_ratio(self, t: Tensor) -> Tensor:
-        found: Tensor = self.network(torch.as_tensor(t, dtype=torch.float64))
+        time = torch.as_tensor(t, dtype=torch.float64)
+        wanted = self.network.training or time.requires_grad
+        with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
+            found: Tensor = self.network(time)
         return found
 
     def inverse(self, log_ratio: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes.gaussian import Gaussian, Level, like
-from sfumato.processes.schedules import VE
+from sfumato.processes.schedules import VE, Schedule
 
 __all__ = ["Manifold", "Riemannian", "Sphere", "Torus"]
 
@@ -108,18 +108,19 @@ class Sphere(Manifold):
         v = self.tangent(x_0, noise)
         length = v.norm(dim=-1)
         share = -torch.expm1(-(length**2) / 2)  # the length of two normals, as a uniform number
-        theta = torch.stack([
-            quantile(float(s), u) for s, u in zip(sigma.double().expand(len(x_0)), share,
-            strict=True)
-        ])  # fmt: skip
+        widths = sigma.double().cpu().expand(len(x_0))
+        theta = torch.empty_like(widths)
+        for width in widths.unique():
+            here = widths == width
+            theta[here] = quantile(float(width), share.cpu()[here])
         return self.exp(x_0, v * (theta / length.clamp(min=1e-30)).to(v)[:, None])
 
     def heat(self, x: Tensor, x_0: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         cosine = (x * x_0).sum(dim=-1).clamp(-1, 1)
         logs, slopes = torch.empty_like(cosine), torch.empty_like(cosine)
-        widths = sigma.double().expand(len(x))
+        widths = sigma.double().expand(len(x)).to(x.device)
         for width in widths.unique():
-            here = (widths == width).to(x.device)
+            here = widths == width
             logs[here], slopes[here] = kernel(float(width), cosine[here])
         square = like(sigma**2, x)
         return logs, square * slopes[:, None] * self.tangent(x, x_0)
@@ -170,7 +171,7 @@ class Riemannian(Gaussian):
         InvalidOptionError: If the schedule has another α.
     """
 
-    schedule: VE = field(default_factory=lambda: VE(0.005, 5.0))
+    schedule: Schedule = field(default_factory=lambda: VE(0.005, 5.0))
     manifold: Manifold = field(default_factory=Torus)
 
     def __post_init__(self) -> None:

@@ -54,6 +54,7 @@ def learn_schedule(
     network = schedule.network
     inner = [p for name, p in network.named_parameters() if name != "ends"]
     optimizer = torch.optim.Adam(inner, lr=lr)
+    network.train()
     place = torch.arange(len(x_0), dtype=torch.float64) / len(x_0)
     for step in range(steps):
         streams = Streams(derive(seed, "schedule", step), range(len(x_0)))
@@ -64,3 +65,4 @@ def learn_schedule(
         for parameter, gradient in zip(inner, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
+    network.eval()
