@@ -33,7 +33,7 @@ class PointsOnManifold(Denoiser):
         points: ``[k, *x]``.
     """
 
-    process: Riemannian  # type: ignore[assignment]
+    process: Riemannian
     points: Float[Tensor, "k *x"]
 
     def __call__(

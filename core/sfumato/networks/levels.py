@@ -34,7 +34,7 @@ class LevelNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch *x"]) -> Float[Tensor, " batch"]:
         """ln σ/α of each item."""
-        weight = self.layers[0].weight
+        weight = next(self.parameters())
         found: Tensor = self.layers(x.flatten(1).to(weight)).squeeze(-1)
         return found
 

@@ -53,7 +53,8 @@ class Monotone(nn.Module):
         anchors = torch.tensor([self.start, 1.0], dtype=torch.float64, device=t.device)
         low, high = self.shape_of(anchors)
         share = (self.shape_of(t) - low) / (high - low)
-        return self.ends[0] + (self.ends[1] - self.ends[0]) * share
+        found: Tensor = self.ends[0] + (self.ends[1] - self.ends[0]) * share
+        return found
 
     def shape_of(self, t: Tensor) -> Tensor:
         """f."""

@@ -98,11 +98,13 @@ class Sphere(Manifold):
     def exp(self, x: Tensor, v: Tensor) -> Tensor:
         length = v.norm(dim=-1, keepdim=True)
         y = length.cos() * x + torch.sinc(length / math.pi) * v
-        return y / y.norm(dim=-1, keepdim=True)
+        unit: Tensor = y / y.norm(dim=-1, keepdim=True)
+        return unit
 
     def uniform(self, like_x: Tensor, streams: Streams) -> Tensor:
         z = streams.normal(like_x)
-        return z / z.norm(dim=-1, keepdim=True).clamp(min=1e-30)
+        unit: Tensor = z / z.norm(dim=-1, keepdim=True).clamp(min=1e-30)
+        return unit
 
     def spread(self, x_0: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         v = self.tangent(x_0, noise)
@@ -110,18 +112,18 @@ class Sphere(Manifold):
         share = -torch.expm1(-(length**2) / 2)  # the length of two normals, as a uniform number
         widths = sigma.double().cpu().expand(len(x_0))
         theta = torch.empty_like(widths)
-        for width in widths.unique():
+        for width in sorted(set(widths.tolist())):
             here = widths == width
-            theta[here] = quantile(float(width), share.cpu()[here])
+            theta[here] = quantile(width, share.cpu()[here])
         return self.exp(x_0, v * (theta / length.clamp(min=1e-30)).to(v)[:, None])
 
     def heat(self, x: Tensor, x_0: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         cosine = (x * x_0).sum(dim=-1).clamp(-1, 1)
         logs, slopes = torch.empty_like(cosine), torch.empty_like(cosine)
         widths = sigma.double().expand(len(x)).to(x.device)
-        for width in widths.unique():
+        for width in sorted(set(widths.tolist())):
             here = widths == width
-            logs[here], slopes[here] = kernel(float(width), cosine[here])
+            logs[here], slopes[here] = kernel(width, cosine[here])
         square = like(sigma**2, x)
         return logs, square * slopes[:, None] * self.tangent(x, x_0)
 
