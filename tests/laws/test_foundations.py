@@ -113,7 +113,7 @@ def test_the_terms_of_the_bound_of_a_thousand_steps_sum_to_a_little_more_than_th
     gaps = {name: float((b.nats - truth).mean()) for name, b in bounds.items()}
     error = 4 * max(float(b.error.square().sum().sqrt()) / n for b in bounds.values())
     assert -error < gaps["calibrated"] < gaps["large"] + error
-    assert gaps["large"] < 0.1
+    assert gaps["large"] < 0.3  # β/β̃ is k/(k − 1) at step k: most is lost at the first few
     assert gaps["small"] > gaps["large"]
 
 
@@ -164,9 +164,8 @@ def test_the_bias_of_a_reverse_sde_falls_with_the_step(
     gaps = []
     for steps in (25, 100):
         grid = log_snr(process, steps)
-        start = process.start(
-            torch.zeros(1, n).double(), process.level(grid[0]), Streams.count(0, 1)
-        )
+        blank, streams = torch.zeros(1, n).double(), Streams.count(0, 1)
+        start = process.start(blank, process.level(grid[0]), streams)
         found = run(sampler, white(process, n), start, grid, Streams.count(1, 1)).var()
         gaps.append(abs(float(found) - v))
     assert gaps[1] < gaps[0] / 2.5 + 5 * v * math.sqrt(2 / n)
@@ -201,10 +200,8 @@ class Labelled(Denoiser):
     def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
         if not condition:
             return self.all(x_t, t)
-        means = [
-            self.parts[int(k)](x_t[i : i + 1], t).mean for i, k in enumerate(condition["label"])
-        ]
-        return Estimate(torch.cat(means))
+        every = torch.stack([part(x_t, t).mean for part in self.parts], dim=1)
+        return Estimate(every[torch.arange(len(x_t)), condition["label"]])
 
 
 def log_class(prior: MixturePrior, x_t: Tensor, t: Level, condition: Condition) -> Tensor:

@@ -164,7 +164,7 @@ def integrand(
     length = (high - low).expand(u.shape)
     t = process.level(schedule.time_of(low + u * (high - low)).clamp(max=schedule.t_max))
     x_t = process.corrupt(x_0, t, piece.streams.normal(x_0))
-    error = (x_0 - believe(x_t, t).mean).double().flatten(1).square().sum(dim=1)
+    error: Tensor = (x_0 - believe(x_t, t).mean).double().flatten(1).square().sum(dim=1)
     return (length / t.ratio**2).to(error) * error
 
 
@@ -196,7 +196,8 @@ def density_by_time(
     level = process.level(t)
     x_t = process.corrupt(x_0, level, noise)
     error = (x_0 - believe(x_t, level).mean).double().flatten(1).square().sum(dim=1)
-    return (slope * (schedule.t_max - schedule.t_min) / level.ratio**2).to(error) * error
+    length: Tensor = slope * (schedule.t_max - schedule.t_min)
+    return (length / level.ratio**2).to(error) * error
 
 
 def one_step(
