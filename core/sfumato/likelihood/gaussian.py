@@ -161,7 +161,7 @@ def integrand(
         time = schedule.t_min + u * (schedule.t_max - schedule.t_min)
         return density_by_time(process, x_0, time, piece.streams.normal(x_0), believe)
     low, high = schedule.log_ratio(torch.tensor([schedule.t_min, schedule.t_max]).double())
-    length = (high - low).expand(u.shape)
+    length: Tensor = (high - low).expand(u.shape)
     t = process.level(schedule.time_of(low + u * (high - low)).clamp(max=schedule.t_max))
     x_t = process.corrupt(x_0, t, piece.streams.normal(x_0))
     error: Tensor = (x_0 - believe(x_t, t).mean).double().flatten(1).square().sum(dim=1)
