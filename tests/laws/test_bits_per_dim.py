@@ -30,7 +30,20 @@ from sfumato.likelihood import (
     gaussian_bound,
 )
 from sfumato.noise import Streams
-from sfumato.processes import EDM, VE, VP, Cosine, Flow, Gaussian, Level, SubVP, log_snr
+from sfumato.processes import (
+    EDM,
+    VE,
+    VP,
+    Cosine,
+    Fade,
+    Flow,
+    Gaussian,
+    Level,
+    Spectral,
+    Student,
+    SubVP,
+    log_snr,
+)
 from sfumato.samplers import EulerMaruyama, Heun, Sampler, run
 from sfumato.training.times import LogUniform, Times, Uniform
 
@@ -302,6 +315,35 @@ def test_bits_count_the_width_of_a_step() -> None:
     flat = Bound(torch.zeros(5), torch.zeros(5))  # a density of 1
     assert bits_per_dim(flat, 7, width=1 / 256).value == pytest.approx(8)
     assert bits_per_dim(flat, 7, width=2 / 256).value == pytest.approx(7)
+
+
+def test_the_flow_of_pfgm_starts_from_its_own_noise() -> None:
+    process = Student(EDM(sigma_min=0.3, sigma_max=80.0), 3)
+    prior = DataSetPrior(process, ring(Gaussian()).sample(Streams.count(0, 20)))
+    x = prior.points + 0.2
+    found = flow_nats(prior, x, Streams.count(1, 20), steps=30)
+    exact = -prior.log_prob(x, process.level(process.schedule.t_min))
+    assert float((found.nats - exact).abs().max()) < 0.01
+    with pytest.raises(UnsupportedError, match="Gaussian noise"):
+        gaussian_bound(prior, x, Streams.count(1, 20))
+
+
+def test_a_bound_of_few_steps_is_an_equality_where_frequencies_have_levels_of_their_own() -> None:
+    process = Spectral(VP(), Fade(torch.tensor([0.0, 1.0, 4.0]).double()))
+    prior = independent(process)
+    grid = log_snr(process, 6)
+    x = prior.sample(Streams.count(0, ITEMS))
+    found = gaussian_bound(
+        prior, x, Streams.count(1, ITEMS), grid=grid, variance="calibrated", budget=BUDGET
+    )
+    normal = torch.distributions.Normal(prior.mean, prior.covariance.sqrt())
+    gap = found.nats + normal.log_prob(x).sum(dim=1)
+    # at the end noise has faded the data's own spread a little, and the start is not quite noise
+    assert float((gap.abs() - 5 * found.error).max()) < 0.05
+    with pytest.raises(UnsupportedError, match="one level"):
+        gaussian_bound(prior, x, Streams.count(1, ITEMS))
+    with pytest.raises(UnsupportedError, match="one level"):
+        flow_nats(prior, x, Streams.count(1, ITEMS))
 
 
 def test_what_cannot_be_bounded_is_refused() -> None:

@@ -6,7 +6,10 @@ In y = x/α and ρ = ln σ/α every Gaussian process has the flow (Song et al., 
 
 along which a density changes by its divergence,
 
-    −ln p(y₀) = −ln p(y₁) − ∫_{ρ₀}^{ρ₁} (n − α tr ∂x̂/∂x_t) dρ,    y₁ ~ N(0, e^{2ρ₁} I).
+    −ln p(y₀) = −ln p(y₁) − ∫_{ρ₀}^{ρ₁} (n − α tr ∂x̂/∂x_t) dρ,
+
+where y₁ is the process's noise at the scale e^{ρ₁}: N(0, e^{2ρ₁} I), or a t distribution for
+PFGM++.
 
 The trace is exact with n backward passes, or estimated without bias with random signs z as
 zᵀ (∂x̂/∂x_t) z (Hutchinson). The signs of an item stay the same over the solve: with fresh ones at
@@ -27,7 +30,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser
 from sfumato.errors import InvalidOptionError
-from sfumato.likelihood.trials import Bound
+from sfumato.likelihood.trials import Bound, require_even
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
 
@@ -58,6 +61,7 @@ def flow_nats(
 
     Raises:
         InvalidOptionError: If ``steps`` or ``probes`` are no such numbers.
+        UnsupportedError: If elements have levels of their own, or the process is on a manifold.
     """
     if steps < 1 or probes < 0 or probes == 1:
         raise InvalidOptionError(
@@ -65,6 +69,7 @@ def flow_nats(
             "use 1 or more steps, and no probes (exact) or 2 or more",
         )  # fmt: skip
     process, n = denoiser.process, x_0[0].numel()
+    require_even(process, "flow_nats")
     schedule = process.schedule
     low, high = schedule.log_ratio(torch.tensor([schedule.t_min, schedule.t_max]).double()).tolist()
     h = (high - low) / steps
@@ -80,8 +85,8 @@ def flow_nats(
     for index in range(steps):
         y, change = runge_kutta(slopes, y, low + index * h, h)
         gained = gained + change
-    last = y.flatten(1).square().sum(dim=1) * math.exp(-2 * high)
-    nats = (n * (math.log(math.tau) + 2 * high) + last) / 2 - gained
+    last = y.flatten(1).square().sum(dim=1)
+    nats = -process.log_noise(last, torch.tensor(math.exp(high)), n) - gained
     if probes < 2:
         return Bound(nats[0], torch.zeros_like(nats[0]))
     return Bound(nats.mean(dim=0), nats.std(dim=0) / math.sqrt(probes))

@@ -30,7 +30,15 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
 from sfumato.errors import InvalidOptionError, UnknownNameError, UnsupportedError
-from sfumato.likelihood.trials import Bound, Budget, Piece, chosen, pieces, stratified
+from sfumato.likelihood.trials import (
+    Bound,
+    Budget,
+    Piece,
+    chosen,
+    pieces,
+    require_even,
+    stratified,
+)
 from sfumato.noise import Streams
 from sfumato.processes import Gaussian, Level, Number, like
 from sfumato.samplers.base import bridge_variance, weights
@@ -112,7 +120,8 @@ def gaussian_bound(
 
     Raises:
         UnknownNameError: If there is no variance of that name.
-        UnsupportedError: If the denoiser does not know the variance asked for.
+        UnsupportedError: If the denoiser does not know the variance asked for, or the process is
+            not Gaussian, or has uneven levels and no grid is given.
         InvalidOptionError: If the grid does not end in 0.
     """
     if isinstance(variance, str) and variance not in VARIANCES:
@@ -120,6 +129,13 @@ def gaussian_bound(
     if grid is not None and (len(grid) < 2 or float(grid[-1]) != 0):
         raise InvalidOptionError("gaussian_bound", "a grid without 0", "give times that end in 0")
     process, schedule = denoiser.process, denoiser.process.schedule
+    if not process.normal:
+        raise UnsupportedError(
+            "gaussian_bound", "steps with Gaussian noise", f"{type(process).__name__} has other",
+            ["flow_nats"],
+        )  # fmt: skip
+    if grid is None:
+        require_even(process, "gaussian_bound in continuous time")
     ends = (schedule.t_max, schedule.t_min) if grid is None else (grid[0], grid[-2])
     top, bottom = (process.level(torch.as_tensor(t).double()) for t in ends)
     budget = budget or Budget()
@@ -141,11 +157,11 @@ def gaussian_bound(
                 nats = nats + decoder(x, x_t, bottom)
             found.append(nats)
     bound = stratified(torch.cat(found).double().reshape(len(x_0), budget.draws))
+    x = x_0.double()
     if decoder is None:
-        width = math.log(math.tau * math.e) + 2 * float(bottom.log_ratio)
-        bound += x_0[0].numel() / 2 * torch.full_like(bound.nats, width)
-    square = x_0.double().flatten(1).square().sum(dim=1)
-    return bound + (square / (2 * float(top.ratio) ** 2)).to(bound.nats)
+        width = math.log(math.tau * math.e) / 2 + like(bottom.log_ratio, x)
+        bound += (width + torch.zeros_like(x)).flatten(1).sum(dim=1)
+    return bound + (x.square() / (2 * like(top.ratio, x) ** 2)).flatten(1).sum(dim=1)
 
 
 def integrand(

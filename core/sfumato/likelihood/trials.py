@@ -22,10 +22,10 @@ from torch import Tensor
 from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import TokenDenoiser, valid_places
-from sfumato.errors import InvalidOptionError
+from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.likelihood.terms import require_tokens
 from sfumato.noise import Streams
-from sfumato.processes import Categorical, TokenLevel
+from sfumato.processes import Categorical, Gaussian, TokenLevel
 
 __all__ = [
     "Bound",
@@ -37,6 +37,7 @@ __all__ = [
     "drawn_level",
     "drawn_step",
     "pieces",
+    "require_even",
     "stratified",
 ]
 
@@ -130,6 +131,19 @@ def average(
     with torch.no_grad():
         found = [term(trial) for trial in trials(denoiser, x_0, streams, condition, budget)]
     return stratified(torch.cat(found).double().reshape(len(x_0), budget.draws))
+
+
+def require_even(process: Gaussian, method: str) -> None:
+    """Refuses processes whose elements have levels of their own.
+
+    Raises:
+        UnsupportedError: If it is one.
+    """
+    if process.level(process.schedule.t_max).uneven:
+        raise UnsupportedError(
+            method, "one level for all elements", f"{type(process).__name__} has many",
+            ["gaussian_bound(grid=…)"],
+        )  # fmt: skip
 
 
 def stratified(values: Float[Tensor, "batch draws"]) -> Bound:

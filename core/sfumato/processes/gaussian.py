@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, overload
+from typing import ClassVar, NamedTuple, overload
 
 import torch
 from jaxtyping import Float
@@ -87,6 +87,8 @@ class Gaussian:
     """
 
     schedule: Schedule = field(default_factory=EDM)
+    normal: ClassVar[bool] = True
+    """Whether ε is normal and comes in independent steps."""
 
     def level(self, t: Tensor | float) -> Level:
         """The level at time ``t`` (0-dimensional, or one time per item)."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -175,6 +176,7 @@ class Riemannian(Gaussian):
 
     schedule: Schedule = field(default_factory=lambda: VE(0.005, 5.0))
     manifold: Manifold = field(default_factory=Torus)
+    normal: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if float(self.schedule.alpha(torch.tensor(0.5))) != 1:

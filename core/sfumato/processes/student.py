@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -46,6 +47,7 @@ class Student(Gaussian):
     """
 
     degrees: int = 2048
+    normal: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.degrees < 1:

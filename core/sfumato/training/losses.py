@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfumato.denoisers import Coefficients, Condition, Preconditioned
-from sfumato.errors import UnknownNameError
+from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.processes import Level, like
 from sfumato.training.times import Times
 
@@ -102,9 +102,15 @@ def weight(
 
     Raises:
         UnknownNameError: If the table has no such row.
+        InvalidOptionError: For ``likelihood`` at uneven levels.
     """
     if name not in WEIGHTS:
         raise UnknownNameError("weight", name, WEIGHTS)
+    if name == "likelihood" and level.uneven:
+        raise InvalidOptionError(
+            "training", "weight=likelihood with levels that differ between elements",
+            "use weight=edm or soft: such levels have no common density",
+        )  # fmt: skip
     w = WEIGHTS[name](level, denoiser.coefficients(level), gamma)
     if name == "likelihood" and times is not None:
         w = w / times.density(denoiser.process, level.t)
