@@ -2,8 +2,16 @@
 
 from sfumato.processes.categorical import Categorical, TokenLevel
 from sfumato.processes.channels import Confusion, NearestNeighbour
+from sfumato.processes.fractional import FractionalBeta
 from sfumato.processes.gaussian import Gaussian, Level, Number, Scales, combine, like
-from sfumato.processes.grids import karras, log_snr, uniform
+from sfumato.processes.grids import (
+    karras,
+    log_snr,
+    quadratic,
+    uniform,
+    var_linear,
+    var_quadratic,
+)
 from sfumato.processes.matrix import Dense, Rates, Steps
 from sfumato.processes.mixing import Absorbing, Hybrid, Marginal, Mixing, Uniform
 from sfumato.processes.product import Levels, Product
@@ -36,6 +44,7 @@ __all__ = [
     "CosineSurvival",
     "Dense",
     "Flow",
+    "FractionalBeta",
     "Gaussian",
     "Hybrid",
     "Level",
@@ -61,5 +70,8 @@ __all__ = [
     "karras",
     "like",
     "log_snr",
+    "quadratic",
     "uniform",
+    "var_linear",
+    "var_quadratic",
 ]

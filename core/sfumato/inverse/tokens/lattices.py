@@ -104,9 +104,7 @@ def smooth(
 class Search:
     """Filters forwards, window by window."""
 
-    def __init__(
-        self, chain: Sequential, rows: Rows, beam: int, floor: float, window: int
-    ) -> None:
+    def __init__(self, chain: Sequential, rows: Rows, beam: int, floor: float, window: int) -> None:
         self.chain, self.rows, self.beam, self.floor = chain, rows, beam, floor
         self.length = int(rows.lengths.max(initial=0))
         self.size = window
@@ -131,7 +129,9 @@ class Search:
         mass = np.tile(np.outer(weights, factor).ravel(), n)
         total = np.bincount(item, mass, n)
         self.begun = np.log(total)
-        nodes = Nodes(item, state, self.chain.coarsen(state), np.tile(machine, n * len(states)), mass)
+        nodes = Nodes(
+            item, state, self.chain.coarsen(state), np.tile(machine, n * len(states)), mass
+        )
         return Nodes(nodes.item, nodes.state, nodes.coarse, nodes.machine, mass / total[item])
 
     def filter(
