@@ -90,8 +90,8 @@ def by_time(
     times = process.schedule.time_of(torch.tensor([high, low], dtype=torch.float64).log())
     if start is None:
         times[0] = process.schedule.t_max
-    ends = (times ** (1 / power)).tolist()
-    grid = torch.linspace(*ends, steps, dtype=torch.float64) ** power
+    first, last = (times ** (1 / power)).tolist()
+    grid = torch.linspace(first, last, steps, dtype=torch.float64) ** power
     grid[0] = times[0]
     return torch.cat([grid, torch.zeros(1, dtype=torch.float64)])
 

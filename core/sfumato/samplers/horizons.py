@@ -109,11 +109,12 @@ def start_gap(
     v = level.sigma**2 if variance is None else torch.tensor(variance, dtype=torch.float64)
     powers = level.alpha**2 * torch.linalg.eigvalsh(covariance.double()) + level.sigma**2
     offset = level.alpha**2 * mean.double().square().sum() / v
-    return ((powers / v - 1 - (powers / v).log()).sum() + offset) / 2
+    gap: Tensor = ((powers / v - 1 - (powers / v).log()).sum() + offset) / 2
+    return gap
 
 
 def auxiliary(process: Gaussian, data: Float[Tensor, "n *x"]) -> GaussianPrior:
-    """The Gaussian with the moments of data; ``Generated(auxiliary(…).sample, ratio)`` starts there."""
+    """The Gaussian with the moments of data, to start from: ``Generated(….sample, ratio)``."""
     rows = data.flatten(1).double()
     mean = rows.mean(dim=0)
     apart = rows - mean
