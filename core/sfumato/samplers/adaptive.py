@@ -86,7 +86,8 @@ class Adaptive(Sampler):
         process, count = t.process, len(x_t)
         place = t.log_ratio.expand(count).clone()
         end = s.log_ratio.expand(count)
-        length = torch.full_like(place, self.first)
+        # the length that the last stretch of the grid ended with, where there was one
+        length = history[-1][1] if history else torch.full_like(place, self.first)
         y = x_t / like(t.alpha, x_t)
         before = y
         while bool((live := place > end + 1e-9).any()):
@@ -98,7 +99,11 @@ class Adaptive(Sampler):
             before, y = torch.where(taken, y, before), torch.where(taken, y_2, y)
             place = torch.where(accept, place - h, place)
             factor = SAFETY * error.clamp(1e-6, 1e6) ** -POWER
-            length = torch.where(live, (h * factor).clamp(min=SHORTEST), length)
+            # a step cut short by the end says nothing about longer ones
+            cut = accept & (h < length) & (factor >= SAFETY)
+            wanted = torch.where(cut, torch.maximum(length, h * factor), h * factor)
+            length = torch.where(live, wanted.clamp(min=SHORTEST), length)
+        history[:] = [(s, length)]
         return like(s.alpha, x_t) * y
 
     def attempt(
