@@ -66,7 +66,8 @@ class Restart(Sampler):
         history: list[tuple[Level, Tensor]],
     ) -> Tensor:
         x = self.inner.step(denoise, x_t, t, s, streams, history)
-        if s.clean or not (float(s.ratio) <= self.low < float(t.ratio)):
+        reach = self.low * (1 + 1e-6)  # a grid made to end at ``low`` ends there up to rounding
+        if s.clean or not (float(s.ratio) <= reach < float(t.ratio)):
             return x
         process = s.process
         if process is None:
