@@ -48,9 +48,12 @@ class Draw:
     Args:
         n: How many samples.
         seed: A sample depends on this and its number only.
-        sampler: Name of a sampler. [default: heun; for tokens, one place at a time]
-        steps: Its steps. [default: 30; for tokens, as many as there are places]
-        grid: Where the steps lie: karras, log-snr or uniform.
+        sampler: Name of a sampler; 'sfumato explain PLUGIN --samplers' lists them. [default: heun;
+            for tokens, one place at a time]
+        steps: Its steps. [default: the sampler's own, 30 for heun; for tokens, as many as there
+            are places]
+        grid: Where the steps lie: karras, log-snr, uniform, quadratic, var-linear or var-quadratic.
+            [default: the sampler's own]
         label: Class label, for priors that know classes.
         scale: Classifier-free guidance towards the label; 1 is none.
         shape: Shape of one sample. [default: the prior's, with 64 for sides that it leaves open,
@@ -61,7 +64,7 @@ class Draw:
     seed: int = 0
     sampler: Annotated[str, Parameter(show_default=False)] = "auto"
     steps: int | None = None
-    grid: str = "karras"
+    grid: str | None = None
     label: int | None = None
     scale: float = 1.0
     shape: Annotated[tuple[int, ...], Parameter(show_default=False)] = ()

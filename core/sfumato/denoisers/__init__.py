@@ -1,6 +1,11 @@
 """Estimates of clean data from noisy states."""
 
 from sfumato.denoisers.adapters import Padded, Tiled
+from sfumato.denoisers.analytic import (
+    AnalyticVariance,
+    mean_square_errors,
+    mean_square_noise,
+)
 from sfumato.denoisers.base import Condition, Denoiser, Estimate, Rescaled, tweedie
 from sfumato.denoisers.between import Between
 from sfumato.denoisers.categorical import (
@@ -17,6 +22,7 @@ from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.denoisers.exact import Exact, GaussianPrior, MixturePrior
 from sfumato.denoisers.experts import MixtureOfExperts, ProductOfExperts
 from sfumato.denoisers.guided import ClassifierFree
+from sfumato.denoisers.heads import SquareHead, square_loss
 from sfumato.denoisers.manifolds import PointsOnManifold, Tangent
 from sfumato.denoisers.markov import MarkovChain
 from sfumato.denoisers.parametrisations import (
@@ -33,6 +39,7 @@ from sfumato.denoisers.token_networks import TokenNetwork
 
 __all__ = [
     "PARAMETRISATIONS",
+    "AnalyticVariance",
     "Beliefs",
     "Between",
     "ChainPrior",
@@ -58,12 +65,16 @@ __all__ = [
     "Preconditioned",
     "ProductOfExperts",
     "Rescaled",
+    "SquareHead",
     "Tangent",
     "Tiled",
     "TokenDenoiser",
     "TokenNetwork",
     "WithVariance",
     "coefficients",
+    "mean_square_errors",
+    "mean_square_noise",
+    "square_loss",
     "tweedie",
     "valid_places",
     "visible",

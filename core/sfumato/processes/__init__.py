@@ -2,8 +2,16 @@
 
 from sfumato.processes.categorical import Categorical, TokenLevel
 from sfumato.processes.channels import Confusion, NearestNeighbour
+from sfumato.processes.fractional import FractionalBeta
 from sfumato.processes.gaussian import Gaussian, Level, Number, Scales, combine, like
-from sfumato.processes.grids import karras, log_snr, uniform
+from sfumato.processes.grids import (
+    karras,
+    log_snr,
+    quadratic,
+    uniform,
+    var_linear,
+    var_quadratic,
+)
 from sfumato.processes.learned import Learned, Monotone
 from sfumato.processes.manifolds import Manifold, Riemannian, Sphere, Torus
 from sfumato.processes.matrix import Dense, Rates, Steps
@@ -44,6 +52,7 @@ __all__ = [
     "Dense",
     "Fade",
     "Flow",
+    "FractionalBeta",
     "Gaussian",
     "Heat",
     "Hybrid",
@@ -79,5 +88,8 @@ __all__ = [
     "karras",
     "like",
     "log_snr",
+    "quadratic",
     "uniform",
+    "var_linear",
+    "var_quadratic",
 ]
