@@ -1,7 +1,8 @@
 """Bounds on the likelihood, each with its standard error."""
 
 from sfumato.likelihood.absorbing import k_uniform, masked_bound
-from sfumato.likelihood.dequantisation import Values, dequantise
+from sfumato.likelihood.decoders import Belief, Values
+from sfumato.likelihood.dequantisation import dequantise
 from sfumato.likelihood.flow import flow_nats
 from sfumato.likelihood.gaussian import gaussian_bound, step_nats
 from sfumato.likelihood.jumps import score_bound, uniform_bound, variational_bound
@@ -10,6 +11,7 @@ from sfumato.likelihood.rates import Bits, bits_per_character, bits_per_dim
 from sfumato.likelihood.trials import Bound, Budget
 
 __all__ = [
+    "Belief",
     "Bits",
     "Bound",
     "Budget",

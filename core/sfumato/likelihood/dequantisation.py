@@ -6,25 +6,19 @@ Larochelle, 2013; Theis, van den Oord & Bethge, 2016)
 
     −ln P(x) ≤ E_u[−ln p(x + u)] − n ln w,    P(x) = ∫_{[0,w)ⁿ} p(x + u) du
 
-by Jensen's inequality, so that dequantised data give a bound on the bits of the whole numbers. A
-decoder over the values themselves needs no noise (Kingma et al., 2021, § 3.2):
-
-    P(x₀ = v | x_ε) ∝ exp(−(x_ε/α − v)²/(2σ²/α²)),    v over all values, element by element.
+by Jensen's inequality, so that dequantised data give a bound on the bits of the whole numbers. The
+other way, a decoder over the values themselves, is in ``sfumato.likelihood.decoders``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
-from sfumato.processes import Level, like
 
-__all__ = ["Values", "dequantise"]
+__all__ = ["dequantise"]
 
 
 def dequantise(
@@ -49,47 +43,3 @@ def dequantise(
             "give the width of the data's own steps, in the same units",
         )  # fmt: skip
     return x + width * streams.uniform(x)
-
-
-@dataclass(frozen=True)
-class Values:
-    """A decoder over evenly spaced values; bounds with it are of probabilities, not densities.
-
-    Args:
-        low: The smallest value, in model units.
-        width: The step between values, above 0.
-        count: How many there are.
-
-    Raises:
-        InvalidOptionError: If there are not at least two values.
-    """
-
-    low: float
-    width: float
-    count: int = 256
-
-    def __post_init__(self) -> None:
-        if not (self.width > 0 and self.count > 1):
-            raise InvalidOptionError(
-                "decoder", f"width={self.width}, count={self.count}",
-                "use a width above 0 and 2 or more values",
-            )  # fmt: skip
-
-    def __call__(self, x_0: Tensor, x_t: Tensor, t: Level) -> Float[Tensor, " batch"]:
-        """−ln P(x₀ | x_t) of each item, float64.
-
-        Raises:
-            InvalidOptionError: If ``x_0`` is none of the values.
-        """
-        place = (x_0.double() - self.low) / self.width
-        index = place.round().long()
-        off = float((place - index).abs().max())
-        if off > 1e-2 or int(index.min()) < 0 or int(index.max()) >= self.count:
-            raise InvalidOptionError(
-                "decoder", "data that are none of its values", "give low and width in model units"
-            )
-        values = torch.arange(self.count, dtype=torch.float64, device=x_0.device)
-        y = (x_t.double() / like(t.alpha, x_t.double()) - self.low) / self.width
-        gap = (y[..., None] - values).square() / (2 * (float(t.ratio) / self.width) ** 2)
-        log_probs = (-gap).log_softmax(dim=-1).gather(-1, index[..., None])
-        return -log_probs.flatten(1).sum(dim=1)

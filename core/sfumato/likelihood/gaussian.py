@@ -15,7 +15,7 @@ its ends can change (Kingma et al., 2021, eq. 18; theirs is −2ρ):
     ∫ (α/σ)² E‖x₀ − x̂‖² dρ.
 
 The last part is a decoder's. Of a density it is N(x_ε/α, (σ/α)²), whose mean cost is exactly
-(n/2) ln(2πe σ²/α²). Of whole numbers see ``Values`` in ``sfumato.likelihood.dequantisation``.
+(n/2) ln(2πe σ²/α²). Others are in ``sfumato.likelihood.decoders``.
 """
 
 from __future__ import annotations
