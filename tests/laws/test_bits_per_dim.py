@@ -287,13 +287,15 @@ def test_whole_numbers_have_their_probability() -> None:
     assert float((found.nats - math.log(9)).abs().max()) < 5 * float(found.error.max()) + 1e-3
 
 
-def test_a_decoder_over_values_is_normalised() -> None:
+def test_a_decoder_over_values_is_their_posterior() -> None:
     process = Gaussian(VP())
     t = process.level(0.2)
     decoder = Values(low=0.0, width=1 / 8, count=9)
     values = torch.arange(9, dtype=torch.float64)[:, None] / 8
-    nats = decoder(values, torch.full((9, 1), 0.3).double(), t)
-    assert float((-nats).exp().sum()) == pytest.approx(1, abs=1e-12)
+    x_t = torch.full((9, 1), 0.3).double()
+    nats = decoder(values, x_t, t)
+    likelihood = torch.distributions.Normal(t.alpha * values, t.sigma).log_prob(x_t).exp()
+    assert torch.allclose((-nats).exp(), (likelihood / likelihood.sum())[:, 0], atol=1e-12)
 
 
 def test_dequantised_data_bound_the_bits_of_the_whole_numbers() -> None:
