@@ -18,6 +18,7 @@ of every window.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ from sfumato.errors import ImpossibleError
 from sfumato.factors.base import Machine
 from sfumato.inverse.tokens.nodes import Layer, Nodes, Step, expand, shares
 
-__all__ = ["Limits", "Rows", "Smoothed", "smooth"]
+__all__ = ["Rows", "Smoothed", "smooth"]
 
 REACH = 48  # places beyond a window that looking ahead takes into account
 
@@ -43,17 +44,11 @@ class Rows:
         sites: ln ℓ_i(v), ``[items, length, tokens]``; what is beyond a row's own length is ignored.
         lengths: Length of each row.
         machine: φ, the same for all rows; rows must then be equally long.
-        names: What errors call the rows; 0, 1, … if not given.
     """
 
     sites: Float[ndarray, "items length tokens"]
     lengths: Int[ndarray, " items"]
     machine: Machine | None = None
-    names: Int[ndarray, " items"] | None = None
-
-    def name(self, row: int) -> int:
-        """What errors call a row."""
-        return row if self.names is None else int(self.names[row])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,56 +58,38 @@ class Smoothed:
     Args:
         marginals: p(x_i = v | y), ``[items, length, tokens]``; zeros beyond a row's length.
         draws: Samples, ``[samples, length]``; zeros beyond the length.
-        best: The likeliest row, ``[items, length]``; zeros beyond the length.
         log_evidence: ln p(y), a lower bound where something was left out.
         lost: Share of the mass that the beam left out, summed over places, per item.
     """
 
     marginals: Float[ndarray, "items length tokens"]
     draws: Int[ndarray, "samples length"]
-    best: Int[ndarray, "items length"]
     log_evidence: Float[ndarray, " items"]
     lost: Float[ndarray, " items"]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How much a lattice may hold.
-
-    Args:
-        beam: Nodes per item and place; twice as many where the coarse ones are counted.
-        floor: Continuations that promise less than this share of the best are left out.
-        window: Places whose layers are held in memory.
-    """
-
-    beam: int = 200
-    floor: float = 1e-7
-    window: int = 1024
-
-
 def smooth(
-    chain: Sequential,
-    rows: Rows,
-    limits: Limits,
-    *,
-    owner: Int[ndarray, " samples"] | None = None,
-    uniforms: Float[ndarray, "samples _"] | None = None,
-) -> Smoothed:
+    chain: Sequential, rows: Rows, *, beam: int = 200, floor: float = 1e-7, window: int = 1024,
+    owner: Int[ndarray, " samples"] | None = None, uniforms: Float[ndarray, "samples _"] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Smoothed:  # fmt: skip
     """Marginals, evidence and samples.
 
     Args:
         chain: The prior.
         rows: What is known.
-        limits: What is held.
+        beam: Nodes per item and place; twice as many where the coarse ones are counted.
+        floor: Continuations that promise less than this share of the best are left out.
+        window: Places whose layers are held in memory.
         owner: Row of each sample; none if not given.
-        uniforms: Numbers in [0, 1), one for each place of a sample and one for its end, which comes
-            last, ``[samples, length + 1]``.
+        uniforms: Numbers in [0, 1), one per sample and place and one more, ``[samples, length + 1]``.
+        progress: Told the number of places done and of all.
 
     Raises:
         ImpossibleError: If nothing agrees with a row; names the item and the place.
-    """
-    search = Search(chain, rows, limits)
-    checkpoints, log_evidence, lost = search.filter()
+    """  # noqa: E501
+    search = Search(chain, rows, beam, floor, window)
+    checkpoints, log_evidence, lost = search.filter(progress)
     owner = np.zeros(0, np.int64) if owner is None else owner
     uniforms = np.zeros((len(owner), rows.sites.shape[1] + 1)) if uniforms is None else uniforms
     back = Backward(search, owner, uniforms)
@@ -121,15 +98,18 @@ def smooth(
         for place in range(start + len(layers) - 1, start - 1, -1):
             before = layers[place - start - 1].nodes if place > start else nodes
             back.step(place, layers[place - start], before)
-    return Smoothed(back.marginals, back.draws, back.best, log_evidence, lost)
+    return Smoothed(back.marginals, back.draws, log_evidence, lost)
 
 
 class Search:
     """Filters forwards, window by window."""
 
-    def __init__(self, chain: Sequential, rows: Rows, limits: Limits) -> None:
-        self.chain, self.rows, self.limits = chain, rows, limits
+    def __init__(
+        self, chain: Sequential, rows: Rows, beam: int, floor: float, window: int
+    ) -> None:
+        self.chain, self.rows, self.beam, self.floor = chain, rows, beam, floor
         self.length = int(rows.lengths.max(initial=0))
+        self.size = window
         self.kept: list[Layer] = []
         self.kept_from = -1
         machine = rows.machine
@@ -151,28 +131,30 @@ class Search:
         mass = np.tile(np.outer(weights, factor).ravel(), n)
         total = np.bincount(item, mass, n)
         self.begun = np.log(total)
-        mass = mass / total[item]
-        return Nodes(
-            item, state, self.chain.coarsen(state), np.tile(machine, n * len(states)), mass, mass
-        )
+        nodes = Nodes(item, state, self.chain.coarsen(state), np.tile(machine, n * len(states)), mass)
+        return Nodes(nodes.item, nodes.state, nodes.coarse, nodes.machine, mass / total[item])
 
-    def filter(self) -> tuple[list[tuple[int, Nodes]], ndarray, ndarray]:
+    def filter(
+        self, progress: Callable[[int, int], object] | None
+    ) -> tuple[list[tuple[int, Nodes]], ndarray, ndarray]:
         """Nodes at the start of every window, ln p(y), and what was left out."""
         nodes = self.start()
         log_evidence, lost = self.begun.copy(), np.zeros(len(self.rows.lengths))
         checkpoints = []
-        for start in range(0, max(self.length, 1), self.limits.window):
+        for start in range(0, max(self.length, 1), self.size):
             checkpoints.append((start, nodes))
             layers, gained, gone = self.window_of(nodes, start)
             log_evidence, lost = log_evidence + gained, lost + gone
             self.kept, self.kept_from = layers, start
             if layers:
                 nodes = layers[-1].nodes
+            if progress is not None:
+                progress(min(start + self.size, self.length), self.length)
         return checkpoints, log_evidence, lost
 
     def window_of(self, nodes: Nodes, start: int) -> tuple[list[Layer], ndarray, ndarray]:
         """The layers of one window, what they add to ln p(y), and the share left out."""
-        stop = min(start + self.limits.window, self.length)
+        stop = min(start + self.size, self.length)
         like, scale = self.likelihoods(start, min(stop + REACH, self.length))
         ahead = self.lookahead(like, start)
         layers: list[Layer] = []
@@ -184,13 +166,7 @@ class Search:
             going = self.rows.lengths > place
             live = np.flatnonzero(going[nodes.item])
             layer, total, gone = expand(
-                self.chain,
-                self.rows.machine,
-                nodes,
-                live,
-                step,
-                beam=self.limits.beam,
-                floor=self.limits.floor,
+                self.chain, self.rows.machine, nodes, live, step, self.beam, self.floor
             )
             self.check(going, total, place)
             with np.errstate(divide="ignore"):
@@ -208,7 +184,7 @@ class Search:
         """Refuses evidence that no history agrees with."""
         if (stuck := np.flatnonzero(going & ~(total > 0))).size:
             raise ImpossibleError(
-                "evidence", f"at place {place} of item {self.rows.name(stuck[0])}",
+                "evidence", f"at place {place} of item {stuck[0]}",
                 "check its likelihoods and patterns, or widen the beam",
             )  # fmt: skip
 
@@ -221,7 +197,7 @@ class Search:
         if bad.any():
             item, place = np.argwhere(bad)[0]
             raise ImpossibleError(
-                "evidence", f"at place {place + start} of item {self.rows.name(item)}",
+                "evidence", f"at place {place + start} of item {item}",
                 "give at least one token a likelihood above 0",
             )  # fmt: skip
         top = np.where(beyond, 0.0, top)
@@ -277,8 +253,6 @@ class Backward:
         self.draws = np.zeros((len(owner), length), np.int64)
         self.belief = np.empty(0)  # p(node | y) after the place
         self.at = np.full(len(owner), -1)  # node of each sample
-        self.best = np.zeros((items, length), np.int64)
-        self.top = np.full(items, -1)  # node of each item's likeliest row
 
     def step(self, place: int, layer: Layer, before: Nodes) -> None:
         """Takes one place."""
@@ -292,8 +266,6 @@ class Backward:
             last, _ = shares(np.where(ends[nodes.item], mass, 0), nodes.item, len(lengths))
             belief = np.where(ends[nodes.item], last, belief)
             self.begin(np.flatnonzero(ends[self.owner]), last, nodes)
-            final = mass / np.where(nodes.mass > 0, nodes.mass, 1) * nodes.peak
-            self.top = np.where(ends, top_entry(final, nodes.item, len(ends)), self.top)
         ratio = belief / np.where(nodes.mass > 0, nodes.mass, 1)
         smoothed = layer.joint * ratio[layer.target]
         item = nodes.item[layer.target]
@@ -302,9 +274,6 @@ class Backward:
         self.marginals[:, place] = counts.reshape(self.marginals[:, 0].shape)
         self.belief = np.bincount(layer.source, smoothed, len(before))
         self.draw(place, layer, np.flatnonzero(lengths[self.owner] > place))
-        going = np.flatnonzero(lengths > place)
-        arc = top_entry(layer.peak, layer.target, len(nodes))[self.top[going]]
-        self.best[going, place], self.top[going] = layer.token[arc], layer.source[arc]
 
     def begin(self, samples: ndarray, last: ndarray, nodes: Nodes) -> None:
         """Chooses a node for the samples whose rows end here."""
@@ -332,12 +301,3 @@ def chosen(weight: ndarray, bounds: ndarray, group: ndarray, u: ndarray) -> Int[
     low, high = ends[bounds[group]], ends[bounds[group + 1]]
     found = np.searchsorted(ends, low + u * (high - low), side="right") - 1
     return np.clip(found, bounds[group], bounds[group + 1] - 1)
-
-
-def top_entry(values: ndarray, group: ndarray, groups: int) -> Int[ndarray, " groups"]:
-    """The entry of each group with its highest value, the first of equals; −1 where it has none."""
-    order = np.lexsort((-values, group))
-    found = np.full(groups, -1)
-    first = np.flatnonzero(np.append(True, group[order][1:] != group[order][:-1]))[: len(order)]
-    found[group[order[first]]] = order[first]
-    return found
