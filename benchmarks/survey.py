@@ -40,7 +40,7 @@ from survey_targets import BUDGETS, Target, digits, gauss, photo, ring
 
 RESULTS = Path(__file__).parent / "results" / "survey.json"
 NAMES = {"gauss": "W₂ Gaussian", "ring": "SW₂ ring", "digits": "FD digits", "photo": "rms photo"}
-COLUMNS = {"name": "Sampler", "paper": "Paper"} | {
+COLUMNS = {"problem": "Table", "name": "Sampler", "paper": "Paper", "priors": "On a prior"} | {
     f"{target}{budget}": f"{label}, {budget}" for target, label in NAMES.items()
     for budget in BUDGETS
 } | {
@@ -152,6 +152,8 @@ class Kept:
                  "paper": PRESETS[run["name"]].paper},
             )  # fmt: skip
             row[f"{run['target']}{run['budget']}"] = run["value"]
+            if run["target"] in {"digits", "photo"}:
+                row["priors"] = True
         order = [rows[name] for name in PRESETS if name in rows]
         text = json.dumps(
             {
@@ -159,7 +161,7 @@ class Kept:
                 "machine": f"{platform.machine()}, {torch.get_num_threads()} thread, "
                 f"torch {torch.__version__}",
                 "columns": COLUMNS,
-                "formats": {},
+                "formats": {f"steps{k}": ".3f" for k in (5, 10, 20, 50)},
                 "note": " ".join(self.notes.values()),
                 "notes": self.notes,
                 "rows": order + self.chains,
