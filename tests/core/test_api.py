@@ -172,3 +172,14 @@ def test_sampling_can_start_from_a_noised_estimate() -> None:
     # the probability flow leaves δ √(v/(v + σ²)) of the estimate, here nearly all
     expected = SHIFT + SCALE * 0.6 * SPREAD / math.hypot(SPREAD, 0.05)
     assert x.mean().item() == pytest.approx(expected, abs=5 * SCALE * 0.05 / math.sqrt(x.numel()))
+
+
+def test_a_grid_can_end_where_nothing_can_be_seen_any_more() -> None:
+    plain, seen = [], []
+    for end, states in ((None, plain), (0.06, seen)):
+        sf.sample(
+            white(), shape=(1, 8, 8), sampler="ddim", steps=6, end=end,
+            callback=lambda _, step, states=states: states.append(step.level),
+        )  # fmt: skip
+    assert float(seen[-2].ratio) == pytest.approx(0.06, rel=1e-6)
+    assert float(plain[-2].ratio) < 0.01
