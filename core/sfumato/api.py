@@ -180,6 +180,7 @@ def sample(
     steps: int | None = None,
     grid: str | None = None,
     start: Start | None = None,
+    end: float | None = None,
     shape: tuple[int, ...] | None = None,
     condition: Condition = None,
     scale: float = 1.0,
@@ -201,6 +202,8 @@ def sample(
             that choose the places themselves take as many as they need.
         grid: Name of a grid (``sfumato.processes.grids``); the preset's, or ``"karras"``.
         start: Where to start instead of at pure noise, in model units.
+        end: Smallest σ/α of the grid other than 0; the process's if not given. With few steps, an
+            end below which nothing can be seen (0.06 for pictures) leaves more for the rest.
         shape: Shape of one x, where the prior leaves it open.
         condition: What the prior is told: one value for all, or a tensor with one per sample.
         scale: Classifier-free guidance: 1 is none.
@@ -226,7 +229,8 @@ def sample(
     assert not isinstance(sampler, TokenSampler)
     return sample_numbers(
         prior, n=n, seed=seed, first=first, sampler=sampler, steps=steps, grid=grid, start=start,
-        shape=shape, condition=condition, scale=scale, batch=batch, dtype=dtype, callback=callback,
+        end=end, shape=shape, condition=condition, scale=scale, batch=batch, dtype=dtype,
+        callback=callback,
     )  # fmt: skip
 
 

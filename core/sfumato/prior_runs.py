@@ -32,6 +32,7 @@ def sample_numbers(
     steps: int | None,
     grid: str | None,
     start: Start | None,
+    end: float | None,
     shape: tuple[int, ...] | None,
     condition: Condition,
     scale: float,
@@ -53,7 +54,7 @@ def sample_numbers(
     start = start or Noise()
     if grid not in GRIDS:
         raise UnknownNameError("grid", grid, GRIDS)
-    times = GRIDS[grid](prior.process, steps, start=start.ratio)
+    times = GRIDS[grid](prior.process, steps, start=start.ratio, end=end)
     size = batch or max(1, ELEMENTS // math.prod(shape))
     whole = expand_condition(prior, condition, n)
     parts = []

@@ -36,11 +36,14 @@ class SquareHead(Denoiser):
         head: ``(x, noise_label, **condition) -> Tensor`` of x's shape: the squares above. It is
             given x_t scaled to √(α² + σ²) = 1 and ¼ ln σ/α of each item.
         kind: ``"sn"`` or ``"npr"``.
+        bound: Largest C, such as the variance of the data; at high noise, where σ²/α² is large,
+            no regression is as exact as C is small.
     """
 
     denoiser: Denoiser
     head: Callable[..., Tensor]
     kind: str = "npr"
+    bound: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -58,6 +61,8 @@ class SquareHead(Denoiser):
         if self.kind == "sn":
             squares = squares - noise_of(estimate.mean, x_t, t).square()
         variance = like(t.ratio**2, x_t) * squares.clamp(min=0)
+        if self.bound is not None:
+            variance = variance.clamp(max=self.bound)
         return replace(estimate, variance=variance, covariance=None, sampler=None)
 
     def squares(self, x_t: Tensor, t: Level, condition: Condition = None) -> Tensor:
