@@ -27,7 +27,7 @@ from sfumato.processes import VP, Gaussian, Level
 from sfumato.samplers.planning import dynamic_grid
 
 WIDTH = 1 / 8  # of 16 steps in [−1, 1]
-TRAIN, HELD_OUT = 300, 32
+TRAIN, HELD_OUT = 500, 32
 
 
 @pytest.mark.slow
@@ -49,7 +49,7 @@ def test_the_bits_of_digits_fall_with_the_analytic_variance_and_again_with_its_g
     def bits(grid: torch.Tensor, variance: object) -> Bits:
         found = gaussian_bound(
             prior, held_out, Streams.count(2, HELD_OUT), grid=grid, variance=variance,
-            decoder=Belief(prior, spread), budget=Budget(90, 512),
+            decoder=Belief(prior, spread), budget=Budget(90, 128),
         )  # fmt: skip
         return bits_per_dim(found, 64, width=WIDTH)
 
