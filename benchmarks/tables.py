@@ -94,7 +94,14 @@ LOOPS = ("library", "method", "ms", "calls", "load")
 PRIOR = ("method", "ms", "network", "share", "goal", "load")
 TASKS = ("method", "seconds", "cpu", "peak", "calls", "goal", "load")
 STARTS = ("method", "seconds", "torch", "goal", "load")
+BUDGETS = (10, 20, 50)
+KNOWN = ("name", "paper", *(f"{t}{k}" for t in ("gauss", "ring") for k in BUDGETS))
+PRIORS = ("name", *(f"{t}{k}" for t in ("digits", "photo") for k in BUDGETS))
+CHAINS = ("name", "chain", "steps5", "steps10", "steps20", "steps50")
 VIEWS = {
+    "survey-known": View("survey", KNOWN, "samplers", has="ring20"),
+    "survey-priors": View("survey", PRIORS, "samplers", has="priors"),
+    "survey-bounds": View("survey", CHAINS, "bounds"),
     "speed": View("speed", LOOPS, "loops"),
     "speed-prior": View("speed", PRIOR, "prior"),
     "speed-tasks": View("speed", TASKS, "tasks"),

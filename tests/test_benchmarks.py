@@ -126,6 +126,22 @@ def test_truth_of_tokens_writes_rows(tmp_path: Path) -> None:
     assert all(value is not None for value in evidence)
 
 
+@pytest.mark.slow
+def test_the_survey_runs_without_digits_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "survey.json"
+    result = result_of("survey.py", out)
+    check_form(result)
+    assert {run["target"] for run in result["runs"]} == {"gauss", "ring", "photo"}
+    assert {row["problem"] for row in result["rows"]} == {"samplers", "bounds"}
+    chains = [row for row in result["rows"] if row["problem"] == "bounds"]
+    ring = {row["chain"]: row["steps10"] for row in chains}
+    assert ring["analytic, even grid"] < ring["large, even grid"] < ring["small, even grid"]
+    assert ring["analytic, dynamic grid"] < ring["analytic, even grid"]
+    again = run("survey.py", "--smoke", "--out", out, "--targets", "gauss")
+    assert again.returncode == 0
+    assert again.stdout == ""  # nothing was measured twice
+
+
 def test_gains_are_measured_against_the_best_baseline_of_each_picture(scripts: ModuleType) -> None:
     rows = [
         {"task": "deblur", "image": image, "set": "photos", "method": method, "library": "",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sfumato.priors import Prior
     from sfumato.registry import load_plugin, plugins
     from sfumato.results import Result
+    from sfumato.samplers.presets import presets
     from sfumato.signals import Signal
     from sfumato.training import finetune
 
@@ -47,6 +48,7 @@ __all__ = [
     "load_plugin",
     "networks",
     "plugins",
+    "presets",
     "processes",
     "reconstruct",
     "sample",
@@ -65,6 +67,7 @@ HOMES = {
     "finetune": "training",
     "load_plugin": "registry",
     "plugins": "registry",
+    "presets": "samplers.presets",
     "reconstruct": "api",
     "sample": "api",
 }

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from sfumato.denoisers import Condition
-from sfumato.denoisers.guided import ClassifierFree
 from sfumato.errors import InvalidOptionError, ShapeError
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Operator
@@ -20,19 +19,16 @@ from sfumato.inverse.tasks import Task
 from sfumato.inverse.tokens import registry as token_registry
 from sfumato.inverse.tokens.problems import TokenSolver
 from sfumato.inverse.tokens.tasks import TokenTask
-from sfumato.noise import Streams
+from sfumato.prior_runs import sample_numbers
 from sfumato.priors import Prior
-from sfumato.processes.grids import GRIDS
 from sfumato.records import run_record
 from sfumato.results import Result
 from sfumato.runs import (
-    ELEMENTS,
     Counter,
     Piece,
     assemble,
     bind,
     check_finite,
-    expand_condition,
     expectation,
     fitted,
     null_share,
@@ -40,7 +36,7 @@ from sfumato.runs import (
     residuals,
     solve,
 )
-from sfumato.samplers import SAMPLERS, Sampler, Step, run
+from sfumato.samplers import Sampler, Start, Step
 from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
@@ -182,7 +178,9 @@ def sample(
     first: int = 0,
     sampler: str | Sampler | TokenSampler = "auto",
     steps: int | None = None,
-    grid: str = "karras",
+    grid: str | None = None,
+    start: Start | None = None,
+    end: float | None = None,
     shape: tuple[int, ...] | None = None,
     condition: Condition = None,
     scale: float = 1.0,
@@ -198,12 +196,15 @@ def sample(
         n: How many.
         seed: Sample j depends on (seed, first + j) and nothing else.
         first: Index of the first sample.
-        sampler: Name or instance of a sampler; ``"auto"`` is "heun". For tokens, a chain of
-            histories that the prior is, or that leads it, writes from left to right by itself;
-            other priors show one place per evaluation.
-        steps: Steps of the grid; 30 if not given. Samplers of tokens that choose the places
-            themselves take as many as they need.
-        grid: ``"karras"``, ``"log-snr"`` or ``"uniform"``.
+        sampler: Name (``sfumato.presets()``) or instance of a sampler; ``"auto"`` is "heun". For
+            tokens, a chain of histories that the prior is, or that leads it, writes from left to
+            right by itself; other priors show one place per evaluation.
+        steps: Steps of the grid; the preset's, and 30 for others, if not given. Samplers of tokens
+            that choose the places themselves take as many as they need.
+        grid: Name of a grid (``sfumato.processes.grids``); the preset's, or ``"karras"``.
+        start: Where to start instead of at pure noise, in model units.
+        end: Smallest σ/α of the grid other than 0; the process's if not given. With few steps, an
+            end below which nothing can be seen (0.06 for pictures) leaves more for the rest.
         shape: Shape of one x, where the prior leaves it open.
         condition: What the prior is told: one value for all, or a tensor with one per sample.
         scale: Classifier-free guidance: 1 is none.
@@ -227,33 +228,11 @@ def sample(
             condition=condition, batch=batch, callback=callback,
         )  # fmt: skip
     assert not isinstance(sampler, TokenSampler)
-    sampler, steps = "heun" if sampler == "auto" else sampler, 30 if steps is None else steps
-    if shape is None:
-        if None in prior.shape:
-            raise ShapeError("shape", (), "given for this prior, such as shape=(3, 64, 64)")
-        shape = tuple(k for k in prior.shape if k is not None)
-    rule = registry.named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler
-    denoiser = prior.sized(shape)
-    if scale != 1:
-        denoiser = ClassifierFree(denoiser, scale)
-    times = registry.named("grid", GRIDS, grid)(prior.process, steps)
-    size = batch or max(1, ELEMENTS // math.prod(shape))
-    whole = expand_condition(prior, condition, n)
-    parts = []
-    for low in range(0, n, size):
-        count = min(size, n - low)
-        streams = Streams.count(seed, count, first=first + low)
-        blank = torch.zeros(count, *shape, dtype=dtype, device=prior.device)
-        x = prior.process.start(blank, prior.process.level(times[0]), streams)
-        rows = {key: value[low : low + count] for key, value in whole.items()} or None
-
-        def report(step: Step, low: int = low, count: int = count) -> None:
-            if callback is not None:
-                callback((low + count * (step.index + 1) / step.count) / n, step)
-
-        x = run(rule, denoiser, x, times, streams, condition=rows, callback=report)
-        parts.append(prior.codec.decode(x).cpu())
-    return torch.cat(parts)
+    return sample_numbers(
+        prior, n=n, seed=seed, first=first, sampler=sampler, steps=steps, grid=grid, start=start,
+        end=end, shape=shape, condition=condition, scale=scale, batch=batch, dtype=dtype,
+        callback=callback,
+    )  # fmt: skip
 
 
 def degrade(task: Task | Operator, signal: Signal | Tensor, *, seed: int = 0) -> Any:

@@ -130,6 +130,24 @@ def test_explain_says_which_solver_is_the_default(capsys: pytest.CaptureFixture[
     assert "default" in capsys.readouterr().out
 
 
+def test_explain_lists_the_samplers_and_what_is_missing(
+    answer: Answer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", "tiny", "--samplers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("unipc ") and line.endswith("yes") for line in lines)
+    assert any("analytic-dpm" in line and "needs data to measure on" in line for line in lines)
+    assert main(["explain", "tiny", "--samplers", "--json"]) == 0
+    rows = {row["name"]: row for row in answer()["samplers"]}
+    assert set(rows["ddim"]["priors"].values()) == {"yes"}
+    assert rows["ddim"]["cost"] == 1
+
+
+def test_explain_without_an_operator_says_what_to_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "tiny"]) != 0
+    assert "--samplers" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_finetune_writes_a_prior_that_reconstruct_takes(folder: Path) -> None:
     typed = ["finetune", "tiny", "truth", "--out", "tuned", "--steps", "2", "--batch", "2"]

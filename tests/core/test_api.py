@@ -145,3 +145,41 @@ def test_bad_measurements_are_refused_before_compute() -> None:
         )
     with pytest.raises(ShapeError, match="1×any×any"):
         sf.reconstruct(white(), Identity(Noise(0.1)), torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("sampler", ["dpm-solver", "unipc", "deis", "ddpm-calibrated"])
+def test_a_preset_s_name_is_a_sampler_with_its_own_grid_and_steps(sampler: str) -> None:
+    x = sf.sample(white(), n=30, shape=(1, 8, 8), sampler=sampler)
+    mean, sd = x.mean().item(), x.std().item()
+    error = 5 / math.sqrt(x.numel())
+    assert mean == pytest.approx(SHIFT, abs=SCALE * SPREAD * error + 0.002)
+    assert sd == pytest.approx(SCALE * SPREAD, rel=error + 0.05)
+
+
+def test_a_preset_that_a_name_does_not_give_is_refused_before_compute() -> None:
+    with pytest.raises(UnsupportedError, match="data to measure on"):
+        sf.sample(white(), shape=(1, 8, 8), sampler="analytic-dpm")
+    with pytest.raises(UnsupportedError, match="learned reverse variance"):
+        sf.sample(white(), shape=(1, 8, 8), sampler="ddpm-learned")
+    with pytest.raises(UnknownNameError, match="var-linear"):
+        sf.sample(white(), shape=(1, 8, 8), grid="var")
+
+
+def test_sampling_can_start_from_a_noised_estimate() -> None:
+    estimate = torch.full((1, 8, 8), 0.6)
+    start = sf.samplers.Estimated(estimate, 0.05)
+    x = sf.sample(white(), n=20, shape=(1, 8, 8), sampler="ddim", start=start, steps=30)
+    # the probability flow leaves δ √(v/(v + σ²)) of the estimate, here nearly all
+    expected = SHIFT + SCALE * 0.6 * SPREAD / math.hypot(SPREAD, 0.05)
+    assert x.mean().item() == pytest.approx(expected, abs=5 * SCALE * 0.05 / math.sqrt(x.numel()))
+
+
+def test_a_grid_can_end_where_nothing_can_be_seen_any_more() -> None:
+    plain, seen = [], []
+    for end, states in ((None, plain), (0.06, seen)):
+        sf.sample(
+            white(), shape=(1, 8, 8), sampler="ddim", steps=6, end=end,
+            callback=lambda _, step, states=states: states.append(step.level),
+        )  # fmt: skip
+    assert float(seen[-2].ratio) == pytest.approx(0.06, rel=1e-6)
+    assert float(plain[-2].ratio) < 0.01

@@ -34,7 +34,7 @@ COMMANDS = {
     "sample": "Draw from a prior.",
     "degrade": "Simulate a measurement of clean data.",
     "evaluate": "Compare a reconstruction with the truth.",
-    "explain": "Say which solvers apply to an operator, what they cost and are.",
+    "explain": "Say which solvers apply to an operator, or which samplers to a prior.",
 }
 """Name → help. Each is the function of that name in the module of that name."""
 

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from sfumato.cli.answers import Answer
 from sfumato.cli.options import COMMON, Common, OperatorName, PluginName, PriorName
 from sfumato.cli.reconstruct import load_prior
+from sfumato.errors import InvalidOptionError
 from sfumato.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -25,14 +26,17 @@ SIDE = 64
 
 
 def explain(
-    plugin: PluginName,
-    operator: OperatorName,
+    plugin: PluginName | None = None,
+    operator: OperatorName | None = None,
     source: Annotated[
         Path | None,
         Parameter(name="input", help="File to measure; noise stands in for it if none is given."),
     ] = None,
     *,
     prior: PriorName = None,
+    samplers: Annotated[
+        bool, Parameter(help="List the samplers and the priors they go with.", negative=())
+    ] = False,
     budget: Annotated[
         int | None, Parameter(help="Network evaluations per sample that may be spent.")
     ] = None,
@@ -40,6 +44,14 @@ def explain(
     task_options: Annotated[dict[str, Any] | None, Parameter(parse=False)] = None,
 ) -> Answer:
     """Say which solvers apply to an operator, what they cost and are, and which is the default."""
+    if samplers:
+        from sfumato.cli.samplers import samplers as table
+
+        return table(plugin, prior)
+    if plugin is None or operator is None:
+        raise InvalidOptionError(
+            "explain", "no operator is named", "name PLUGIN and OPERATOR, or ask for --samplers"
+        )
     domain = load_plugin(plugin)
     task = domain.operator(operator, **(task_options or {}))
     model = load_prior(domain, prior)

@@ -48,9 +48,13 @@ class Draw:
     Args:
         n: How many samples.
         seed: A sample depends on this and its number only.
-        sampler: Name of a sampler. [default: heun; for tokens, one place at a time]
-        steps: Its steps. [default: 30; for tokens, as many as there are places]
-        grid: Where the steps lie: karras, log-snr or uniform.
+        sampler: Name of a sampler; 'sfumato explain PLUGIN --samplers' lists them. [default: heun;
+            for tokens, one place at a time]
+        steps: Its steps. [default: the sampler's own, 30 for heun; for tokens, as many as there
+            are places]
+        grid: Where the steps lie: karras, log-snr, uniform, quadratic, var-linear or var-quadratic.
+            [default: the sampler's own]
+        end: Noise over signal from which the last step goes to clean data. [default: the prior's]
         label: Class label, for priors that know classes.
         scale: Classifier-free guidance towards the label; 1 is none.
         shape: Shape of one sample. [default: the prior's, with 64 for sides that it leaves open,
@@ -61,7 +65,8 @@ class Draw:
     seed: int = 0
     sampler: Annotated[str, Parameter(show_default=False)] = "auto"
     steps: int | None = None
-    grid: str = "karras"
+    grid: str | None = None
+    end: float | None = None
     label: int | None = None
     scale: float = 1.0
     shape: Annotated[tuple[int, ...], Parameter(show_default=False)] = ()
@@ -92,7 +97,7 @@ def sample(
         samples = samples_of(
             model.to(compute.device),
             n=draw.n, seed=draw.seed, sampler=draw.sampler, steps=draw.steps, grid=draw.grid,
-            shape=draw.shape or shape_of(model), scale=draw.scale,
+            end=draw.end, shape=draw.shape or shape_of(model), scale=draw.scale,
             condition=None if draw.label is None else {"label": draw.label},
             batch=compute.batch, dtype=compute.torch_dtype,
             callback=lambda share, _: bar(share),
@@ -129,7 +134,7 @@ def write(
 
     suffix = plugin.part("formats", next(iter(plugin.formats)))().suffixes[0]
     names = [f"{index:03d}{suffix}" for index in range(len(samples))]
-    options = {"sampler": draw.sampler, "steps": draw.steps, "grid": draw.grid}
+    options = {"sampler": draw.sampler, "steps": draw.steps, "grid": draw.grid, "end": draw.end}
     record = run_record(seed=draw.seed, plugin=plugin.name) | {
         "plugin": plugin.name,
         "prior": prior.card.get("name", ""),

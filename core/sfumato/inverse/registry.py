@@ -102,8 +102,11 @@ METHODS: dict[str, Method] = {
 def make(name: str, **options: Any) -> Solver:
     """The solver called ``name``. Options are fields of the guide, its sampler or the solver.
 
+    ``sampler`` may be the name of one (``sfumato.samplers.presets``), for guides.
+
     Raises:
         UnknownNameError: If no method, or none of its parts, knows the name.
+        UnsupportedError: If the sampler needs what a name does not give.
     """
     method = named("solver", METHODS, name)
     part = load(method.part)
@@ -113,12 +116,17 @@ def make(name: str, **options: Any) -> Solver:
         check(name, given, known)
         solver: Solver = part(**given)
         return solver
-    guided, sampler = load("solvers.guided:Guided"), load_sampler(method.rule)
+    guided = load("solvers.guided:Guided")
+    if isinstance(given.get("sampler"), str):  # another rule than the method's own
+        rule = given.pop("sampler")
+        sampler, own = load_sampler(rule)
+    else:
+        sampler, own = load_sampler(method.rule)[0], dict(method.sampler)
     parts = {
         kind: {entry.name for entry in fields(kind)} - {"guide"} for kind in (part, sampler, guided)
     }
     check(name, given, set().union(*parts.values()))
-    given = dict(method.sampler) | given
+    given = own | given
     taken = {
         kind: {key: value for key, value in given.items() if key in known}
         for kind, known in parts.items()
@@ -272,8 +280,11 @@ def load(reference: str) -> Any:
     return getattr(importlib.import_module(f"sfumato.inverse.{module}"), name)
 
 
-def load_sampler(rule: str) -> Any:
-    return importlib.import_module("sfumato.samplers").SAMPLERS[rule]
+def load_sampler(rule: str) -> tuple[Any, dict[str, Any]]:
+    """The class of a sampler and the options that the name stands for."""
+    presets = importlib.import_module("sfumato.samplers.presets")
+    preset = presets.named(rule)
+    return presets.load(preset.part), presets.settings(preset)
 
 
 def check(name: str, given: Mapping[str, Any], known: set[str]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError
 from sfumato.processes.gaussian import Gaussian
 
-__all__ = ["GRIDS", "karras", "log_snr", "uniform"]
+__all__ = ["GRIDS", "karras", "log_snr", "quadratic", "uniform", "var_linear", "var_quadratic"]
 
 
 def log_snr(
@@ -48,19 +48,93 @@ def uniform(
     process: Gaussian, steps: int, *, start: float | None = None, end: float | None = None
 ) -> Tensor:
     """Times uniform in t from the largest to the smallest, then 0."""
-    high, low = bounds(process, start, end, steps)
-    times = process.schedule.time_of(torch.tensor([high, low], dtype=torch.float64).log())
-    if start is None:
-        times[0] = process.schedule.t_max
-    grid = torch.linspace(times[0].item(), times[1].item(), steps, dtype=torch.float64)
-    return torch.cat([grid, torch.zeros(1, dtype=torch.float64)])
+    return by_time(process, steps, start, end, 1.0)
+
+
+def quadratic(
+    process: Gaussian, steps: int, *, start: float | None = None, end: float | None = None
+) -> Tensor:
+    """Times uniform in √t, then 0: more of them at low noise (DDIM's quadratic sub-sequence)."""
+    return by_time(process, steps, start, end, 2.0)
+
+
+def var_linear(
+    process: Gaussian, steps: int, *, start: float | None = None, end: float | None = None
+) -> Tensor:
+    """Levels from step variances that grow linearly (FastDPM's VAR; Kong & Ping, 2021, § 3.2)."""
+    return by_variance(process, steps, start, end, lambda low, x, i: low + x * i)
+
+
+def var_quadratic(
+    process: Gaussian, steps: int, *, start: float | None = None, end: float | None = None
+) -> Tensor:
+    """Levels from step variances that grow quadratically (FastDPM's VAR)."""
+    return by_variance(process, steps, start, end, lambda low, x, i: low * (1 + x * i) ** 2)
 
 
 GRIDS: dict[str, Callable[..., Tensor]] = {
     "log-snr": log_snr,
     "karras": karras,
     "uniform": uniform,
+    "quadratic": quadratic,
+    "var-linear": var_linear,
+    "var-quadratic": var_quadratic,
 }
+
+
+def by_time(
+    process: Gaussian, steps: int, start: float | None, end: float | None, power: float
+) -> Tensor:
+    """Times uniform in t^(1/power)."""
+    high, low = bounds(process, start, end, steps)
+    times = process.schedule.time_of(torch.tensor([high, low], dtype=torch.float64).log())
+    if start is None:
+        times[0] = process.schedule.t_max
+    first, last = (times ** (1 / power)).tolist()
+    grid = torch.linspace(first, last, steps, dtype=torch.float64) ** power
+    grid[0] = times[0]
+    return torch.cat([grid, torch.zeros(1, dtype=torch.float64)])
+
+
+def by_variance(
+    process: Gaussian,
+    steps: int,
+    start: float | None,
+    end: float | None,
+    shape: Callable[[float, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Levels ᾱ_k = Π_{j ≤ k} (1 − η_j) of a process with σ² = 1 − α², at the same σ/α.
+
+    η₁ is that of the lowest level; the growth x of η_j = shape(η₁, x, j − 1) is found by bisection
+    so that the last product is the highest level.
+    """
+    high, low = bounds(process, start, end, steps)
+    first, goal = low**2 / (1 + low**2), -math.log1p(high**2)
+    i = torch.arange(steps, dtype=torch.float64)
+
+    def logs(x: Tensor) -> Tensor:
+        return torch.log1p(-shape(first, x, i).clamp(0, 1)).cumsum(0)
+
+    below, above = torch.zeros(2, dtype=torch.float64)
+    above = above + 1.0
+    while steps > 1 and float(logs(above)[-1]) > goal:
+        above = above * 2
+    for _ in range(200):
+        x = (below + above) / 2
+        enough = logs(x)[-1] > goal
+        below, above = torch.where(enough, x, below), torch.where(enough, above, x)
+    total = logs(below)
+    ratios = torch.expm1(-total).log().flip(0) / 2
+    ratios[0] = math.log(high)
+    if steps > 1 and not bool((ratios.diff() < 0).all()):
+        raise InvalidOptionError(
+            "grid", f"{steps} steps from {high:g} to {low:g} cannot have growing variances",
+            "use fewer steps or a lower end",
+        )  # fmt: skip
+    times = process.schedule.time_of(ratios)
+    if start is None:
+        times[0] = process.schedule.t_max
+    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
 
 
 def by_ratio(

@@ -65,6 +65,10 @@ class Sampler(ABC):
         """Denoiser calls per step; the last step, to clean data, may need fewer."""
         return 1
 
+    def calls(self, steps: int) -> int | None:
+        """Denoiser calls of so many steps, none of them to clean data; ``None`` if it depends."""
+        return steps * self.evaluations
+
     @abstractmethod
     def step(
         self,
@@ -164,16 +168,22 @@ def kernel(
 
 
 def calibrated(
-    estimate: Estimate, x_t: Float[Tensor, "batch *x"], t: Level, s: Level, streams: Streams
+    estimate: Estimate,
+    x_t: Float[Tensor, "batch *x"],
+    t: Level,
+    s: Level,
+    streams: Streams,
+    *,
+    eta: float = 1.0,
 ) -> Float[Tensor, "batch *x"]:
-    """The reverse kernel from a draw of x₀, with the bridge's noise.
+    """The reverse kernel from a draw of x₀, with the bridge's noise if η is 1.
 
     Where the elements of x₀ are independent with variance v, k₀ x₀ + √(λ²) z has variance
     k₀² v + λ², and one draw of noise does for both.
     """
     if estimate.sampler is not None or estimate.variance is None:
-        return kernel(estimate.draw(streams), x_t, t, s, streams)
-    keep, carry, variance = weights(t.scales, s.scales, 1.0)
+        return kernel(estimate.draw(streams), x_t, t, s, streams, eta=eta)
+    keep, carry, variance = weights(t.scales, s.scales, eta)
     x_s = combine(carry, x_t, keep, estimate.mean)
     return streams.perturb_(x_s, deviation(keep**2, estimate.variance, variance, x_t))
 

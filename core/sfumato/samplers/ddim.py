@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sfumato.denoisers import Estimate
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
@@ -23,9 +24,12 @@ class DDIM(Sampler):
 
     Args:
         eta: 0 is deterministic, 1 has DDPM's noise (ibid., eq. 16).
+        calibrated: Whether to add the spread of x₀ given x_t that the denoiser knows, as
+            Analytic-DPM does for any η (Bao et al., 2022, eq. 7).
     """
 
     eta: float = 0.0
+    calibrated: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
@@ -40,7 +44,10 @@ class DDIM(Sampler):
         streams: Streams,
         history: list[tuple[Level, Tensor]],
     ) -> Tensor:
-        return kernel(denoise(x_t, t).mean, x_t, t, s, streams, eta=self.eta)
+        estimate = denoise(x_t, t)
+        if self.calibrated:
+            return calibrated(drawable(estimate, "DDIM"), x_t, t, s, streams, eta=self.eta)
+        return kernel(estimate.mean, x_t, t, s, streams, eta=self.eta)
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,7 @@ class DDPM(Sampler):
     ) -> Tensor:
         estimate = denoise(x_t, t)
         if self.variance == "calibrated":
-            if not estimate.drawable:
-                raise UnsupportedError(
-                    "DDPM with calibrated variance", "a denoiser that knows its spread",
-                    "this one returns a mean only", ["variance='small'", "WithVariance(denoiser)"],
-                )  # fmt: skip
-            return calibrated(estimate, x_t, t, s, streams)
+            return calibrated(drawable(estimate, "DDPM"), x_t, t, s, streams)
         small, ratio = bridge_variance(t.scales, s.scales), t.scales.alpha / s.scales.alpha
         if self.variance == "small" or s.clean:
             return kernel(estimate.mean, x_t, t, s, streams)
@@ -97,3 +99,13 @@ class DDPM(Sampler):
         )
         learned = (part * upper + (1 - part) * lower).exp()
         return kernel(estimate.mean, x_t, t, s, streams, extra=learned - like(small, x_t))
+
+
+def drawable(estimate: Estimate, sampler: str) -> Estimate:
+    """The estimate, if its spread is known."""
+    if not estimate.drawable:
+        raise UnsupportedError(
+            f"{sampler} with calibrated variance", "a denoiser that knows its spread",
+            "this one returns a mean only", ["variance='small'", "WithVariance(denoiser)"],
+        )  # fmt: skip
+    return estimate

@@ -12,7 +12,7 @@ from sfumato.inverse.capabilities import require
 from sfumato.inverse.problems import Callback, Guide, Problem, Solver
 from sfumato.noise import Streams
 from sfumato.processes.grids import GRIDS
-from sfumato.samplers import DDPM, Sampler, Step, run
+from sfumato.samplers import DDPM, Estimated, Noise, Sampler, Start, Step, run
 
 __all__ = ["Guided"]
 
@@ -28,6 +28,8 @@ class Guided(Solver):
         grid: Name of the grid: ``"log-snr"``, ``"karras"`` or ``"uniform"``.
         start: Noise-to-signal ratio to start at; the process's largest if not given.
         end: Smallest ratio other than 0; the process's smallest if not given.
+        initial: What to start from: ``"noise"``, or ``"pinv"``: the noised estimate A⁺y, for linear
+            operators, with a ``start`` at which it is good enough (CCDF; Chung, Sim & Ye, 2022).
         mean_over: First and last step, as shares of all in [0, 1], whose estimates may count for
             the posterior mean (``sfumato.expectations``); (0, 0) is the first alone, which has
             the least chance in it where the guide is exact. ``None`` leaves the mean to the
@@ -41,12 +43,18 @@ class Guided(Solver):
     start: float | None = None
     end: float | None = None
     mean_over: tuple[float, float] | None = None
+    initial: str = "noise"
 
     def __post_init__(self) -> None:
         if self.mean_over is not None and not 0 <= self.mean_over[0] <= self.mean_over[1] <= 1:
             raise InvalidOptionError(
                 "solver", f"mean_over={self.mean_over}", "use two shares in [0, 1] in order"
             )
+
+        if self.initial not in {"noise", "pinv"}:
+            raise InvalidOptionError("solver", f"initial={self.initial!r}", "use 'noise' or 'pinv'")
+        if self.initial == "pinv" and self.start is None:
+            raise InvalidOptionError("solver", "initial='pinv' without start", "give a ratio σ/α")
 
     @property
     def exact(self) -> bool:
@@ -70,6 +78,13 @@ class Guided(Solver):
         require(name, self.guide.needs, problem.operator, problem.denoiser)
         process = problem.denoiser.process
         grid = GRIDS[self.grid](process, self.steps, start=self.start, end=self.end)
-        x = process.start(problem.blank(), process.level(grid[0]), streams)
+        x = self.begin(problem)(process, problem.blank(), process.level(grid[0]), streams)
         posterior = problem.posterior(self.guide)
         return run(self.sampler, posterior, x, grid, streams, callback=callback)
+
+    def begin(self, problem: Problem) -> Start:
+        """Where to start from."""
+        if self.initial == "noise" or self.start is None:
+            return Noise()
+        require("starting from A⁺y", frozenset({"linear"}), problem.operator, problem.denoiser)
+        return Estimated(problem.linear.pinv(problem.y), self.start)

@@ -1,0 +1,85 @@
+"""Running a sampler on a prior: what lies between the verb ``sample`` and a sampler's loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfumato.denoisers import Condition, Denoiser
+from sfumato.denoisers.guided import ClassifierFree
+from sfumato.errors import ShapeError, UnknownNameError
+from sfumato.noise import Streams
+from sfumato.priors import Prior
+from sfumato.processes.grids import GRIDS
+from sfumato.runs import ELEMENTS, expand_condition
+from sfumato.samplers import Noise, Sampler, Start, Step, run
+from sfumato.samplers.presets import make, named, require
+
+__all__ = ["sample_numbers"]
+
+
+def sample_numbers(
+    prior: Prior,
+    *,
+    n: int,
+    seed: int,
+    first: int,
+    sampler: str | Sampler,
+    steps: int | None,
+    grid: str | None,
+    start: Start | None,
+    end: float | None,
+    shape: tuple[int, ...] | None,
+    condition: Condition,
+    scale: float,
+    batch: int | None,
+    dtype: torch.dtype,
+    callback: Callable[[float, Step], Any] | None,
+) -> Tensor:
+    """Draws from a prior over numbers; arguments as in ``sfumato.sample``."""
+    if sampler == "auto":
+        sampler, steps = "heun", 30 if steps is None else steps
+    rule, grid, steps = arranged(sampler, grid, steps, prior.denoiser)
+    if shape is None:
+        if None in prior.shape:
+            raise ShapeError("shape", (), "given for this prior, such as shape=(3, 64, 64)")
+        shape = tuple(k for k in prior.shape if k is not None)
+    denoiser = prior.sized(shape)
+    if scale != 1:
+        denoiser = ClassifierFree(denoiser, scale)
+    start = start or Noise()
+    if grid not in GRIDS:
+        raise UnknownNameError("grid", grid, GRIDS)
+    times = GRIDS[grid](prior.process, steps, start=start.ratio, end=end)
+    size = batch or max(1, ELEMENTS // math.prod(shape))
+    whole = expand_condition(prior, condition, n)
+    parts = []
+    for low in range(0, n, size):
+        count = min(size, n - low)
+        streams = Streams.count(seed, count, first=first + low)
+        blank = torch.zeros(count, *shape, dtype=dtype, device=prior.device)
+        x = start(prior.process, blank, prior.process.level(times[0]), streams)
+        rows = {key: value[low : low + count] for key, value in whole.items()} or None
+
+        def report(step: Step, low: int = low, count: int = count) -> None:
+            if callback is not None:
+                callback((low + count * (step.index + 1) / step.count) / n, step)
+
+        x = run(rule, denoiser, x, times, streams, condition=rows, callback=report)
+        parts.append(prior.codec.decode(x).cpu())
+    return torch.cat(parts)
+
+
+def arranged(
+    sampler: str | Sampler, grid: str | None, steps: int | None, denoiser: Denoiser
+) -> tuple[Sampler, str, int]:
+    """The sampler with its grid and steps, which the preset of a name has an opinion about."""
+    if not isinstance(sampler, str):
+        return sampler, grid or "karras", steps or 30
+    require(sampler, denoiser)
+    preset = named(sampler)
+    return make(sampler), grid or preset.grid, steps or preset.steps

@@ -1,0 +1,93 @@
+"""DPM-Solver 2S and 3S: an exponential Runge–Kutta step with nodes inside (Lu et al., 2022).
+
+The polynomial of the exponential integrator goes through estimates at levels between t and s,
+
+    λ_t,  λ_t + r₁ h,  λ_t + r₂ h,    r₁ = ½ for order 2,  r₁ = ⅓ and r₂ = ⅔ for order 3,
+
+each reached from x_t by the step of the order below. Nothing is kept from step to step, so any
+grid will do; a step costs as many evaluations as its order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from sfumato.errors import InvalidOptionError, UnsupportedError
+from sfumato.noise import Streams
+from sfumato.processes import Level
+from sfumato.samplers.base import Denoise, Sampler
+from sfumato.samplers.exponentials import Form, Node
+
+__all__ = ["SingleStep"]
+
+
+@dataclass(frozen=True)
+class SingleStep(Sampler):
+    """Order 2 or 3 without history.
+
+    Args:
+        order: Evaluations per step: 1, 2 (2S) or 3 (3S).
+        prediction: ``"eps"`` is DPM-Solver, ``"x0"`` DPM-Solver++.
+        rule: ``"exact"`` integrates the polynomial through all nodes; ``"bh2"`` has the published
+            weights: half the slope for order 2, the first and the last node for order 3.
+        inner: Where the inner nodes lie, as shares of h; evenly if not given.
+    """
+
+    order: int = 2
+    prediction: str = "eps"
+    rule: str = "bh2"
+    inner: tuple[float, ...] = ()
+    form: Form = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.order not in {1, 2, 3}:
+            raise InvalidOptionError("single-step solver", f"order={self.order}", "use 1, 2 or 3")
+        places = [0.0, *self.inner, 1.0]
+        increasing = all(a < b for a, b in itertools.pairwise(places))
+        if self.inner and not (len(self.inner) == self.order - 1 and increasing):
+            raise InvalidOptionError(
+                "single-step solver", f"inner={self.inner}",
+                f"use {self.order - 1} increasing shares between 0 and 1",
+            )  # fmt: skip
+        object.__setattr__(self, "form", Form(self.prediction, rule=self.rule))
+
+    @property
+    def evaluations(self) -> int:
+        return self.order
+
+    def step(
+        self,
+        denoise: Denoise,
+        x_t: Tensor,
+        t: Level,
+        s: Level,
+        streams: Streams,
+        history: list[tuple[Level, Tensor]],
+    ) -> Tensor:
+        value = self.form.value(denoise(x_t, t), x_t, t)
+        if s.clean:
+            return self.form.clean(value, x_t, t)
+        found = [Node(t, value, 0.0)]
+        for r in self.inner or [k / self.order for k in range(1, self.order)]:
+            level = between(t, s, r)
+            # stages use the exact weights, as published: only the last slope is halved
+            stage = Form(self.prediction)
+            x = stage.finish(stage.base(x_t, t, level, streams), t, level, found)
+            found.append(Node(level, self.form.value(denoise(x, level), x, level), r))
+        if self.rule != "exact" and self.order == 3:
+            found, form = [found[0], found[2]], Form(self.prediction)
+        else:
+            form = self.form
+        return form.finish(form.base(x_t, t, s, streams), t, s, found)
+
+
+def between(t: Level, s: Level, share: float) -> Level:
+    """The level at λ_t + share · h."""
+    if t.process is None:
+        raise UnsupportedError(
+            "a single-step solver", "levels of a process", "these belong to none", ["dpm-solver"]
+        )
+    return t.process.at_ratio((t.log_ratio + share * (s.log_ratio - t.log_ratio)).exp())

@@ -1,0 +1,97 @@
+"""A head trained on squares finds much of what the exact variance of every state is worth."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from ring import ring
+from torch import Tensor, nn
+
+from sfumato.denoisers import AnalyticVariance, Denoiser, SquareHead, square_loss
+from sfumato.noise import Streams
+from sfumato.processes import VP, Gaussian
+from sfumato.samplers.planning import kernel_kl
+
+PROCESS = Gaussian(VP())
+SPREAD = 0.5 + 0.15**2
+"""Variance of each element of the ring."""
+LEVELS = PROCESS.levels(torch.linspace(1, math.sqrt(2e-3), 10, dtype=torch.float64) ** 2)
+
+
+class Head(nn.Module):
+    """Two hidden layers; squares are positive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(7, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2)
+        )
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        phases = label[:, None] * torch.tensor([1.0, 2.0])
+        told = torch.cat([label[:, None], phases.sin(), phases.cos()], dim=1)
+        return nn.functional.softplus(self.layers(torch.cat([x.float(), told.float()], dim=1)))
+
+
+def trained(kind: str, steps: int) -> SquareHead:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head = Head()
+        model = SquareHead(ring(PROCESS), head, kind, bound=SPREAD)
+        optimiser = torch.optim.Adam(head.parameters(), 3e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+        data = ring(PROCESS).sample(Streams.count(1, 6000))
+        for _ in range(steps):
+            x_0 = data[torch.randint(0, len(data), (256,))]
+            level = PROCESS.level(1e-3 + 0.999 * torch.rand(256).double())
+            loss = square_loss(model, x_0, level=level, noise=torch.randn_like(x_0)).mean()
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            schedule.step()
+    return model
+
+
+def cost(model: Denoiser) -> float:
+    """Bound of the steps of a chain, the last two left out, in nats."""
+    n, total = 4000, 0.0
+    streams = Streams.count(7, n)
+    x_0 = ring(PROCESS).sample(streams)
+    for t, s in itertools.pairwise(LEVELS[:-1]):
+        x_t = PROCESS.corrupt(x_0, t, streams.normal(x_0))
+        with torch.no_grad():
+            estimate = model(x_t, t)
+        assert estimate.variance is not None
+        keep = s.alpha * (1 - (t.alpha * s.sigma / (s.alpha * t.sigma)) ** 2)
+        spread = keep**2 * estimate.variance.double()
+        total += float(kernel_kl(t, s, (x_0 - estimate.mean).square(), spread).mean()) * 2
+    return total
+
+
+@pytest.mark.slow
+def test_a_head_on_residuals_closes_much_of_the_gap_between_one_variance_and_the_exact() -> None:
+    streams = Streams.count(3, 6000)
+    data = ring(PROCESS).sample(streams)
+    scalar = cost(AnalyticVariance.measured(ring(PROCESS), data, streams, levels=30))
+    exact = cost(ring(PROCESS))
+    found = cost(trained("npr", 3000))
+    assert exact < scalar - 0.05
+    assert found < scalar - 0.25 * (scalar - exact)
+
+
+@pytest.mark.slow
+def test_a_head_on_squares_learns_their_conditional_mean() -> None:
+    model, level = trained("sn", 1500), PROCESS.level(0.3)
+    streams = Streams.count(7, 4000)
+    x_0 = ring(PROCESS).sample(streams)
+    x_t = PROCESS.corrupt(x_0, level, streams.normal(x_0))
+    estimate = ring(PROCESS)(x_t, level)
+    assert estimate.variance is not None
+    eps = (x_t - level.alpha * estimate.mean) / level.sigma
+    exact = estimate.variance / level.ratio**2 + eps**2
+    with torch.no_grad():
+        found = model.squares(x_t, level)
+    assert float((found - exact).square().mean()) < 0.1 * float(exact.var())
