@@ -40,7 +40,8 @@ from sfumato.samplers import Sampler, Start, Step
 from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
-from sfumato.token_runs import explain_tokens, matched, reconstruct_tokens, sample_tokens
+from sfumato.token_runs import explain_tokens, matched, reconstruct_tokens
+from sfumato.token_samples import sample_tokens
 
 __all__ = ["degrade", "explain", "reconstruct", "sample"]
 

@@ -19,14 +19,11 @@ from torch.nn import functional
 from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
-from sfumato.denoisers.sequential import draw
 from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.inverse.operators import Operator
-from sfumato.inverse.registry import named
 from sfumato.inverse.tasks import Task
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.evidence import possible
-from sfumato.inverse.tokens.histories import leading_chain
 from sfumato.inverse.tokens.problems import TokenProblem, TokenSolver
 from sfumato.inverse.tokens.tasks import PartDraws, TokenPart, TokenTask
 from sfumato.noise import Streams
@@ -34,12 +31,11 @@ from sfumato.priors import Prior
 from sfumato.processes.categorical import Categorical, TokenLevel
 from sfumato.records import run_record
 from sfumato.samplers.base import Step
-from sfumato.samplers.tokens import SAMPLERS, TokenSampler, run_tokens
 from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
 from sfumato.token_results import TokenResult
 
-__all__ = ["explain_tokens", "matched", "problem_of", "reconstruct_tokens", "sample_tokens"]
+__all__ = ["explain_tokens", "matched", "problem_of", "reconstruct_tokens"]
 
 Progress = Callable[[float, Step], Any]
 
@@ -218,53 +214,6 @@ def drawn(
         draws.uniform(torch.empty(len(found.x), 1), streams.spawn("choice"))[:, 0],
         evidence.cpu(),
     )  # fmt: skip
-
-
-def sample_tokens(
-    prior: TokenPrior,
-    *,
-    n: int,
-    seed: int,
-    first: int,
-    sampler: str | TokenSampler,
-    steps: int | None,
-    shape: tuple[int, ...] | None,
-    condition: Condition,
-    batch: int | None,
-    callback: Progress | None,
-) -> tuple[Any, ...]:
-    """Draws from a prior over tokens, decoded; arguments as in ``sfumato.sample``."""
-    if shape is None and None in prior.shape:
-        raise ShapeError("shape", (), "given for this prior, such as shape=(200,)")
-    size = shape or tuple(k for k in prior.shape if k is not None)
-    prior.check(size)
-    steps = math.prod(size) if steps is None else steps
-    if n < 1 or steps < 1:
-        raise InvalidOptionError("sample", f"n={n}, steps={steps}", "use 1 or more")
-    chain = leading_chain(prior.denoiser) if sampler == "auto" and len(size) == 1 else None
-    if chain is not None:
-        streams = Streams.count(seed, n, first=first)
-        blank = torch.empty(n, size[0] + 1)
-        rows = draw(chain, draws.uniform(blank, streams).numpy())
-        return tuple(prior.codec.decode(row) for row in torch.from_numpy(rows))
-    if sampler == "auto":
-        sampler = "first-hitting" if prior.process.mask is not None else "ancestral"
-    rule = named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler
-    grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    count = batch or 8
-    found: list[Any] = []
-    for low in range(0, n, count):
-        some = min(count, n - low)
-        streams = Streams.count(seed, some, first=first + low)
-        x = prior.process.start((some, *size), streams).to(prior.device)
-
-        def report(step: Step, low: int = low, some: int = some) -> None:
-            if callback is not None:
-                callback((low + some * (step.index + 1) / step.count) / n, step)
-
-        x = run_tokens(rule, prior.denoiser, x, grid, streams, condition=condition, callback=report)
-        found += [prior.codec.decode(row) for row in x.cpu()]
-    return tuple(found)
 
 
 def explain_tokens(
