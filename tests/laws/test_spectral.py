@@ -11,6 +11,7 @@ import torch
 from scipy import fft
 from torch import Tensor, nn
 
+from sfumato.codecs import Affine
 from sfumato.denoisers import Condition, Denoiser, Estimate, GaussianPrior, InBasis
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
@@ -31,7 +32,9 @@ from sfumato.processes import (
 )
 from sfumato.samplers import DDIM, DDPM, Cold, EulerMaruyama, run
 from sfumato.samplers.base import weights
+from sfumato.training import TrainConfig, loop
 from sfumato.training.losses import denoising_loss, weight
+from sfumato.training.validation import pictures
 
 SIDE = 8
 BLUR = Spectral(Cosine(), Blur((SIDE, SIDE)))
@@ -174,6 +177,38 @@ def test_the_soft_loss_does_not_ask_for_what_is_gone(name: str) -> None:
     gradient = torch.autograd.grad(loss, bias)[0].flatten().abs()
     assert gradient[0] > 0.1
     assert (gradient[1] < 1e-12) == (name == "soft")
+
+
+class Guess(nn.Module):
+    """One picture, whatever it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.picture = nn.Parameter(torch.zeros(1, SIDE, SIDE))
+
+    def forward(self, x: Tensor, noise_level: Tensor) -> Tensor:
+        return self.picture.expand_as(x)
+
+
+@dataclass(frozen=True)
+class Ones:
+    def __len__(self) -> int:
+        return 8
+
+    def item(self, index: int, generator: torch.Generator) -> Tensor:
+        return torch.ones(1, SIDE, SIDE)
+
+
+@pytest.mark.parametrize("name", ["uniform", "soft"])
+def test_training_takes_signals_and_pictures_are_signals(name: str) -> None:
+    denoiser = InBasis(Guess(), BLUR, prediction="x0")
+    config = TrainConfig(
+        steps=80, batch=4, lr=0.05, weight=name, times="uniform", warmup=0, samples=2,
+        mixed_precision="no",
+    )  # fmt: skip
+    list(loop(denoiser, Ones(), config))
+    shown = pictures(denoiser, Ones(), config, codec=Affine())
+    assert torch.allclose(shown, torch.ones(2, 1, SIDE, SIDE), atol=0.1)
 
 
 def test_settings_that_a_basis_cannot_have_are_refused() -> None:

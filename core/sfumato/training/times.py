@@ -109,7 +109,7 @@ def times(config: TrainConfig) -> Times:
     """The distribution that ``config`` names."""
     if config.times == "log-uniform":
         return LogUniform()
-    if config.times == "uniform":
+    if config.times in {"uniform", "loss-aware"}:  # what the latter starts from, and is judged by
         return Uniform()
     return LogNormal(config.times_mean, config.times_std)
 

@@ -9,7 +9,7 @@ import torch
 
 from sfumato.processes import VP, Cosine, Flow, Gaussian
 from sfumato.training.configs import TrainConfig
-from sfumato.training.times import LogNormal, LogUniform, Times, Uniform, positions
+from sfumato.training.times import LogNormal, LogUniform, Times, Uniform, positions, times
 
 PROCESSES = [Gaussian(), Gaussian(VP()), Gaussian(Cosine()), Gaussian(Flow())]
 
@@ -39,6 +39,19 @@ def test_the_density_is_the_derivative_of_the_distribution(process: Gaussian, ti
     low, high = (process.level(times.quantile(process, u + d)).log_ratio for d in (-h, h))
     density = times.density(process, times.quantile(process, u))
     assert torch.allclose(density, 2 * h / (high - low), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("uniform", Uniform),
+        ("log-normal", LogNormal),
+        ("log-uniform", LogUniform),
+        ("loss-aware", Uniform),
+    ],
+)
+def test_settings_name_their_distribution(name: str, kind: type[Times]) -> None:
+    assert type(times(TrainConfig(times=name, weight="likelihood"))) is kind
 
 
 def test_low_discrepancy_covers_every_stratum_in_every_step() -> None:
