@@ -8,7 +8,7 @@ PLUGIN = Plugin(
     name="text",
     summary="texts: fill gaps, correct noise and misreadings, write under constraints",
     install="'sfumato[text]'",
-    requires=("rapidfuzz", "lxml"),
+    requires=("rapidfuzz", "tokenizers"),
     formats={
         "txt": "sfumato_text.formats:Text",
         "lines": "sfumato_text.formats:Lines",
