@@ -16,8 +16,8 @@ result ``benchmarks/results/NAME.json`` fills it:
     }
 
 Numbers are printed with three significant digits, pairs as value ± standard error, absent values
-as a dash. ``solvers``, ``plugin-image`` and ``priors-image`` come from the installed package, not
-from a file.
+as a dash. ``solvers``, ``solvers-tokens``, ``plugin-NAME`` and ``priors-NAME`` come from the installed
+package, not from a file.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,16 +177,16 @@ def number(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.1f}"
 
 
-def plugin_image() -> str:
-    """Operators of the image plugin with their options."""
+def operators(plugin: str) -> str:
+    """Operators of a plugin with their options."""
     import dataclasses
 
     from sfumato import load_plugin
 
-    plugin = load_plugin("image")
+    domain = load_plugin(plugin)
     rows = []
-    for name in plugin.operators:
-        kind = plugin.part("operators", name)
+    for name in domain.operators:
+        kind = domain.part("operators", name)
         options = ", ".join(f"`{entry.name}`" for entry in dataclasses.fields(kind))
         rows.append([f"`{name}`", kind.summary, options])
     return table(["operator", "what it undoes", "options"], rows)
@@ -204,30 +205,51 @@ def solvers() -> str:
     return table(["solver", "what it does", "class", "needs", "cost", "steps"], rows)
 
 
-def priors_image() -> str:
-    """Shipped priors of the image plugin, from their own descriptions."""
-    from sfumato import Prior, load_plugin
-    from sfumato.errors import SfumatoError
+def solvers_tokens() -> str:
+    """All methods of the registry of tokens."""
+    from sfumato.inverse.tokens.registry import TABLE
 
     rows = []
-    for name in load_plugin("image").priors:
+    for name, method in TABLE.items():
+        steps = "unknown places" if method.steps is None else str(method.steps)
+        if method.sweeps > 1:
+            steps = f"{method.sweeps} × {steps}"
+        needs = ", ".join(method.needs) or "nothing"
+        rows.append([f"`{name}`", method.summary, method.kind, needs, str(method.cost), steps])
+    return table(["solver", "what it does", "class", "needs", "cost", "steps"], rows)
+
+
+def priors(plugin: str) -> str:
+    """Shipped priors of a plugin, from their own descriptions."""
+    from sfumato import Prior, load_plugin
+    from sfumato.errors import SfumatoError
+    from sfumato.token_priors import TokenPrior
+
+    rows = []
+    for name in load_plugin(plugin).priors:
         try:
-            prior = Prior.load(name, plugin="image")
+            prior = Prior.load(name, plugin=plugin)
         except (SfumatoError, OSError):
             rows.append([f"`{name}`", "not shipped yet", "", "", ""])
             continue
         size = "×".join("any" if side is None else str(side) for side in prior.shape)
-        millions = sum(p.numel() for p in prior.network.parameters()) / 1e6
+        many = sum(p.numel() for p in prior.network.parameters())
+        if isinstance(prior, TokenPrior):
+            size = f"{prior.process.tokens} tokens"
+            many = sum(value.numel() for value in prior.tensors().values())
         card = prior.card
         facts = [str(card.get(key, "")) for key in ("summary", "licence")]
-        rows.append([f"`{name}`", facts[0], size, f"{millions:.2f} M", facts[1]])
+        rows.append([f"`{name}`", facts[0], size, f"{many / 1e6:.2f} M", facts[1]])
     return table(["prior", "what", "size", "parameters", "licence"], rows)
 
 
 LIVE: dict[str, Callable[[], str]] = {
-    "plugin-image": plugin_image,
-    "priors-image": priors_image,
+    "plugin-image": partial(operators, "image"),
+    "plugin-text": partial(operators, "text"),
+    "priors-image": partial(priors, "image"),
+    "priors-text": partial(priors, "text"),
     "solvers": solvers,
+    "solvers-tokens": solvers_tokens,
 }
 """Regions that come from the installed package."""
 

@@ -117,6 +117,16 @@ def test_prior_reads_digits(data_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_truth_of_tokens_writes_rows(tmp_path: Path) -> None:
+    result = result_of("truth_tokens.py", tmp_path / "truth_tokens.json")
+    check_form(result)
+    found = {(row["process"], row["solver"]) for row in result["rows"]}
+    assert {("absorbing", "twisted"), ("absorbing", "clamp"), ("uniform", "channel-start")} <= found
+    evidence = [row["evidence"] for row in result["rows"] if row["solver"] == "twisted"]
+    assert all(value is not None for value in evidence)
+
+
+@pytest.mark.slow
 def test_the_survey_runs_without_digits_and_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "survey.json"
     result = result_of("survey.py", out)

@@ -52,6 +52,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.fromarray(mask).save(tmp_path / "scratches.png")
     Image.fromarray(photo[::4, ::4]).save(tmp_path / "small.png")
     Image.fromarray((kernel / kernel.max() * 255).astype(np.uint8)).save(tmp_path / "kernel.png")
+    line = "He that loveth pleasure shall be a [....] man.\n"
+    (tmp_path / "damaged.txt").write_text(line, encoding="utf-8")
+    torn = "In the beginning God cre[...] the heaven and the [---].\n"
+    (tmp_path / "torn.txt").write_text(torn, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoisers import Condition
-from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
+from sfumato.errors import InvalidOptionError, ShapeError
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Operator
 from sfumato.inverse.problems import Solver
@@ -40,7 +40,7 @@ from sfumato.samplers import Sampler, Start, Step
 from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
-from sfumato.token_runs import pose, reconstruct_tokens, sample_tokens
+from sfumato.token_runs import matched, pose, reconstruct_tokens, sample_tokens
 
 __all__ = ["degrade", "explain", "reconstruct", "sample"]
 
@@ -196,8 +196,9 @@ def sample(
         n: How many.
         seed: Sample j depends on (seed, first + j) and nothing else.
         first: Index of the first sample.
-        sampler: Name (``sfumato.presets()``) or instance of a sampler; ``"auto"`` is "heun", and
-            for tokens the one that is exact at the cost of one evaluation per token.
+        sampler: Name (``sfumato.presets()``) or instance of a sampler; ``"auto"`` is "heun". For
+            tokens, a chain of histories that the prior is, or that leads it, writes from left to
+            right by itself; other priors show one place per evaluation.
         steps: Steps of the grid; the preset's, and 30 for others, if not given. Samplers of tokens
             that choose the places themselves take as many as they need.
         grid: Name of a grid (``sfumato.processes.grids``); the preset's, or ``"karras"``.
@@ -263,24 +264,6 @@ def explain(
         return token_registry.explain(problem, **choice)
     assert isinstance(operator, Operator)
     return registry.explain(operator, prior.denoiser, **choice)
-
-
-def matched(
-    prior: Prior, operator: Operator | Task, signal: Tensor | Signal | None
-) -> tuple[TokenPrior, TokenTask, Signal]:
-    """The three, if all are about tokens.
-
-    Raises:
-        UnsupportedError: If one of them is not.
-    """
-    if not isinstance(prior, TokenPrior):
-        raise UnsupportedError(type(operator).__name__, "a prior over tokens", f"found {prior!r}")
-    if not isinstance(operator, TokenTask):
-        found = f"found {type(operator).__name__}"
-        raise UnsupportedError("a prior over tokens", "an operator on tokens", found)
-    if not isinstance(signal, Signal):
-        raise ShapeError("the input", (), "a Signal, as plugin.read returns")
-    return prior, operator, signal
 
 
 def use(prior: Prior, shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -50,9 +50,11 @@ class Plugin:
         backbones: Name → network class, called with the options stored in a prior.
         priors: Name → folder of a shipped prior, as ``"package:relative/folder"``. The first one
             is the default.
-        datasets: Name → data set class for fine-tuning. The first one is the default.
-        codecs: Name → codec class for priors over tokens, such as a tokeniser: ``tokens``,
-            ``encode``, ``decode``, ``to_dict`` and ``from_dict``.
+        datasets: Name → data set class for fine-tuning. The first one is the default. For a prior
+            over tokens it is given the prior's codec as ``codec``.
+        codecs: Name → ``(values) -> codec`` for priors over tokens, such as a tokeniser, from what
+            the codec's own ``to_dict`` returned. A codec has ``name``, ``tokens``, ``encode``,
+            ``decode``, ``to_signal`` and ``to_dict``.
         metrics: Name → ``(estimate, reference) -> Tensor``, one value per item.
         baselines: Name → classical method to compare with, ``(operator, y) -> x``.
         converters: Name → ``(path) -> Prior`` and ``"to_" + name`` → ``(prior, path)``.

@@ -8,15 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.errors import CheckpointError, UnknownNameError, UnsupportedError
 from sfumato.processes import Schedule, Table
 from sfumato.registry import load_plugin, plugins
 
-__all__ = ["find", "plain", "read_weights", "stored_fields"]
+__all__ = ["FORMAT", "find", "finite", "plain", "read_weights", "stored_fields"]
+
+FORMAT = 1
+"""Version of the folder's description."""
 
 
 def find(source: str, plugin: str | None) -> Path:
@@ -77,3 +81,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     raise UnsupportedError("a prior's description", "JSON values", f"found {type(value).__name__}")
+
+
+def finite(network: nn.Module) -> None:
+    """Raises ``ValueError`` if a weight is NaN or infinite."""
+    if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
+        raise ValueError("weights are not finite")

@@ -18,22 +18,19 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from sfumato import files, prior_shapes, processes
+from sfumato import files, prior_shapes
 from sfumato.codecs import Affine
 from sfumato.denoisers import Denoiser, Preconditioned
 from sfumato.denoisers.adapters import Padded, Tiled
 from sfumato.denoisers.equal_channels import EqualChannels
-from sfumato.errors import CheckpointError, UnknownNameError
-from sfumato.prior_folders import find, plain, read_weights, stored_fields
-from sfumato.processes import Gaussian, Schedule
+from sfumato.errors import CheckpointError
+from sfumato.prior_folders import FORMAT, find, plain, stored_fields
+from sfumato.processes import Gaussian
 from sfumato.registry import load_plugin
 
 __all__ = ["Prior"]
-
-FORMAT = 1
-SCHEDULES = {"EDM", "VE", "VP", "Cosine", "Flow", "SubVP", "Table"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +122,8 @@ class Prior:
             UnknownNameError: If it is none of these.
             CheckpointError: If the folder is damaged, or belongs to another plugin.
         """
+        from sfumato.prior_reading import read
+
         folder = find(str(source), plugin)
         prior = read(folder)
         if plugin is not None and prior.plugin != plugin:
@@ -216,6 +215,14 @@ class Prior:
         """What is trained when this prior is: its denoiser around ``network``."""
         return replace(self.denoiser, network=network)
 
+    def refit(self, data: Any) -> tuple[Prior, dict[str, float]] | None:
+        """The prior made anew where it is counted, not trained, with scores; ``None`` if trained.
+
+        Args:
+            data: What to learn from; see ``sfumato.training.feeds``.
+        """
+        return None
+
     def sized(self, shape: tuple[int, ...], *, tile: int = 768, overlap: int = 64) -> Denoiser:
         """The denoiser for one x of ``shape``: padded to the network's multiple, and tiled.
 
@@ -249,65 +256,3 @@ class Prior:
     def stands_for(self, shape: tuple[int, ...]) -> int:
         """For how many equal channels of this prior the one of x stands; 0 if it does not."""
         return prior_shapes.stands_for(shape, self.shape, self.codec, self.plugin)
-
-
-def read(folder: Path) -> Prior:
-    path = folder / "prior.json"
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        if description["format"] > FORMAT:
-            raise CheckpointError(
-                folder,
-                f"format {description['format']} is newer than this version",
-                "update sfumato",
-            )
-        weights = read_weights(folder / "prior.safetensors")
-        if description.get("kind") == "tokens":
-            from sfumato import token_priors
-
-            return token_priors.build(description, weights)
-        return build(description, weights)
-    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
-        if isinstance(error, CheckpointError | UnknownNameError):
-            raise
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(folder, f"it is damaged ({why})") from error
-
-
-def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
-    options = description["options"]
-    settings = dict(description["process"])
-    name = settings.pop("schedule")
-    if name not in SCHEDULES:
-        raise UnknownNameError("schedule", name, SCHEDULES)
-    schedule: Schedule = getattr(processes, name)(
-        **{
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in settings.items()
-        }
-    )
-    network = load_plugin(description["plugin"]).part("backbones", description["backbone"])(
-        **options
-    )
-    network.load_state_dict(
-        {key: v.float() if v.is_floating_point() else v for key, v in weights.items()}
-    )
-    finite(network)
-    network.eval().requires_grad_(False)
-    parts = dict(description["denoiser"])
-    parts["range"] = tuple(parts["range"]) if parts.get("range") else None
-    return Prior(
-        denoiser=Preconditioned(network, Gaussian(schedule), **parts),
-        codec=Affine(**description["codec"]),
-        shape=tuple(description["shape"]),
-        plugin=description["plugin"],
-        backbone=description["backbone"],
-        options=options,
-        card=description["card"],
-    )
-
-
-def finite(network: nn.Module) -> None:
-    """Raises ``ValueError`` if a weight is NaN or infinite."""
-    if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
-        raise ValueError("weights are not finite")

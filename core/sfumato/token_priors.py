@@ -27,9 +27,9 @@ from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.denoisers.experts import ProductOfExperts
 from sfumato.denoisers.token_networks import TokenNetwork
 from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
-from sfumato.prior_folders import plain
+from sfumato.prior_folders import FORMAT, finite, plain
 from sfumato.prior_shapes import words
-from sfumato.priors import FORMAT, Prior, finite
+from sfumato.priors import Prior
 from sfumato.processes.categorical import Categorical
 from sfumato.processes.naming import categorical_from, named
 from sfumato.registry import load_plugin
@@ -155,8 +155,14 @@ class TokenPrior(Prior):
         self, folder: str | Path, *, overwrite: bool = False, dtype: torch.dtype = torch.float32
     ) -> Path:
         with files.atomic_folder(folder, overwrite=overwrite) as target:
+            learned = {
+                f"{index}.{name}"
+                for index, expert in enumerate(self.experts)
+                for name, p in expert.module.named_parameters()
+                if p.dtype == torch.float32
+            }
             tensors = {
-                name: (v.to(dtype) if v.dtype == torch.float32 else v).contiguous().cpu()
+                name: (v.to(dtype) if name in learned else v).contiguous().cpu()
                 for name, v in self.tensors().items()
             }
             save_file(tensors, target / "prior.safetensors")
@@ -219,6 +225,30 @@ class TokenPrior(Prior):
             )
         return found
 
+    def refit(self, data: Any) -> tuple[TokenPrior, dict[str, float]] | None:
+        """The prior with its experts counted anew, if none of them has parameters to train.
+
+        Such an expert has ``refit(data)``, which returns a module of its kind, the options that it
+        was built with, and scores.
+
+        Raises:
+            UnsupportedError: If an expert can neither be trained nor counted.
+        """
+        if any(True for e in self.experts for _ in e.module.parameters()):
+            return None
+        made, scores = [], {}
+        for expert in self.experts:
+            count = getattr(expert.module, "refit", None)
+            if not callable(count):
+                raise UnsupportedError(
+                    "fine-tuning", "an expert that learns or counts",
+                    f"'{expert.backbone}' does neither",
+                )  # fmt: skip
+            module, options, found = count(data)
+            made.append(replace(expert, module=module, options=options))
+            scores.update(found)
+        return self.with_experts(made), scores
+
     def with_experts(
         self, experts: Sequence[Expert], *, card: Mapping[str, Any] | None = None
     ) -> TokenPrior:
@@ -250,8 +280,7 @@ def build(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Toke
         finite(module)
         module.eval().requires_grad_(False)
         experts.append(Expert(entry["backbone"], module, entry["options"], entry["weight"]))
-    settings = dict(description["codec"])
-    codec = plugin.part("codecs", settings.pop("name")).from_dict(settings)
+    codec = plugin.part("codecs", description["codec"]["name"])(description["codec"])
     return TokenPrior.of(
         experts, categorical_from(description["process"]), codec,
         plugin=description["plugin"], shape=tuple(description["shape"]),

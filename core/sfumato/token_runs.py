@@ -19,13 +19,18 @@ from torch.nn import functional
 from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
-from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.denoisers.sequential import draw
+from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
+from sfumato.inverse.operators import Operator
 from sfumato.inverse.registry import named
+from sfumato.inverse.tasks import Task
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.evidence import possible
+from sfumato.inverse.tokens.histories import leading_chain
 from sfumato.inverse.tokens.problems import TokenProblem, TokenSolver
 from sfumato.inverse.tokens.tasks import PartDraws, TokenPart, TokenTask
 from sfumato.noise import Streams
+from sfumato.priors import Prior
 from sfumato.processes.categorical import Categorical, TokenLevel
 from sfumato.records import run_record
 from sfumato.samplers.base import Step
@@ -34,10 +39,7 @@ from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
 from sfumato.token_results import TokenResult
 
-__all__ = ["pose", "problem_of", "reconstruct_tokens", "sample_tokens"]
-
-RANKED = 200
-"""Draws to rank readings by, where a solver's further draws cost little."""
+__all__ = ["matched", "pose", "problem_of", "reconstruct_tokens", "sample_tokens"]
 
 Progress = Callable[[float, Step], Any]
 
@@ -57,8 +59,12 @@ class Counted(TokenDenoiser):
     def takes_time(self) -> bool:  # type: ignore[override]
         return self.inner.takes_time
 
+    def note(self, items: int) -> None:
+        """Counts evaluations of a part of the denoiser that a solver asks by itself."""
+        self.counts[0] += items
+
     def __call__(self, x_t: Tensor, t: TokenLevel, condition: Condition = None) -> Beliefs:
-        self.counts[0] += len(x_t)
+        self.note(len(x_t))
         return self.inner(x_t, t, condition)
 
 
@@ -85,7 +91,7 @@ def reconstruct_tokens(
     if posed.steps is not None and steps is None and solver == "auto":
         given["steps"] = posed.steps
     asked = posed.solver if solver == "auto" else solver
-    chosen = [choose(problem, asked, given, budget) for problem in problems]
+    chosen = [choose(problem, asked, given, budget, posed.compared) for problem in problems]
     for problem in problems:
         possible(problem)
     work = sum(math.prod(problem.shape) for problem in problems) or 1
@@ -101,7 +107,7 @@ def reconstruct_tokens(
             if callback is not None:
                 callback(done + share * (step.index + 1) / step.count, step)
 
-        many = max(n, RANKED) if method.cheap_draws else n
+        many = max(n, posed.ranked) if method.cheap_draws else n
         streams = Streams(seed, [(first, j, index) for j in range(many)])
         counted = replace(repeated(problem, many), denoiser=Counted(problem.denoiser, counts))
         solved.append(drawn(method, counted, streams, report))
@@ -122,9 +128,10 @@ def reconstruct_tokens(
         "parts": len(problems),
     }
     effective = [d.effective for d in solved if not math.isnan(d.effective)]
+    together = sum(d.log_evidence for d in solved) if solved else math.nan
     return TokenResult.of(
         found,
-        log_evidence=sum(d.log_evidence for d in solved) if solved else math.nan,
+        log_evidence=together if found.log_evidence is None else found.log_evidence,
         effective=min(effective, default=math.nan),
         nfe=counts[0] / n,
         seconds=time.perf_counter() - started,
@@ -139,25 +146,53 @@ def problem_of(prior: TokenPrior, part: TokenPart, condition: Condition) -> Toke
     told = {key: torch.as_tensor(v)[None] for key, v in part.condition.items()}
     merged = {**(condition or {}), **told} or None
     sites = part.sites[None].to(prior.device)
-    return TokenProblem(prior.denoiser, sites, part.machine, part.expert, merged)
+    denoiser = part.denoiser or prior.denoiser
+    return TokenProblem(denoiser, sites, part.machine, part.expert, merged)
 
 
 def choose(
-    problem: TokenProblem, asked: str | TokenSolver, given: Mapping[str, Any], budget: int | None
+    problem: TokenProblem,
+    asked: str | TokenSolver,
+    given: Mapping[str, Any],
+    budget: int | None,
+    compared: bool,
 ) -> tuple[TokenSolver, str, str]:
-    """The solver with its name and why it was chosen."""
+    """The solver with its name and why it was chosen.
+
+    Raises:
+        UnsupportedError: If parts are to be compared and its evidence leaves known tokens out.
+    """
+    reason = "chosen by the caller"
     if isinstance(asked, TokenSolver):
-        return asked, type(asked).__name__, "chosen by the caller"
-    if asked == "auto":
-        name, reason = registry.choose(problem, budget=budget)
-        return registry.make(name, **given), name, reason
-    registry.require(asked, problem)
-    return registry.make(asked, **given), asked, "chosen by the caller"
+        method, name = asked, type(asked).__name__
+    else:
+        name = asked
+        if asked == "auto":
+            name, reason = registry.choose(problem, budget=budget)
+            if compared and not scores_known(registry.make(name)):
+                name, reason = "twisted", "cases are compared by the evidence of all tokens"
+        else:
+            registry.require(asked, problem)
+        method = registry.make(name, **given)
+    if compared and hasattr(method, "score_known") and "score_known" not in given:
+        method = replace(method, score_known=True)  # type: ignore[type-var]
+    if compared and not (method.exact_evidence or getattr(method, "score_known", False)):
+        raise UnsupportedError(
+            f"solver '{name}'", "parts that don't exclude each other, as gaps of unknown length do",
+            "it tells no evidence of the known tokens; use lattice or twisted, or state lengths",
+        )  # fmt: skip
+    return method, name, reason
+
+
+def scores_known(method: TokenSolver) -> bool:
+    """Whether a solver's evidence can be that of all tokens."""
+    return method.exact_evidence or hasattr(method, "score_known")
 
 
 def repeated(problem: TokenProblem, n: int) -> TokenProblem:
     """The same item n times."""
-    return problem.select([0] * n)
+    told = problem.told([0] * n)
+    return replace(problem, sites=problem.sites.expand(n, *problem.sites.shape[1:]), condition=told)
 
 
 def drawn(
@@ -169,7 +204,10 @@ def drawn(
     if found.marginals is not None:
         marginals = found.marginals.double().mean(dim=0)
     else:
-        marginals = functional.one_hot(found.x, tokens).double().mean(dim=0)
+        seen = functional.one_hot(found.x, tokens).double().sum(dim=0)
+        able = (problem.sites[0] > -torch.inf).double()
+        # n draws say no more than that: one more may show any token that is possible
+        marginals = (seen + able / able.sum(dim=-1, keepdim=True)) / (len(found.x) + 1)
     evidence = found.log_evidence.double()
     # each item's estimate of p(y) is unbiased, so their mean is
     log_evidence = float(torch.logsumexp(evidence, dim=0) - math.log(len(evidence)))
@@ -178,6 +216,7 @@ def drawn(
         found.x.cpu(), marginals.cpu(), log_evidence,
         float(effective.min()) if len(effective) else math.nan,
         draws.uniform(torch.empty(len(found.x), 1), streams.spawn("choice"))[:, 0],
+        evidence.cpu(),
     )  # fmt: skip
 
 
@@ -202,6 +241,12 @@ def sample_tokens(
     steps = math.prod(size) if steps is None else steps
     if n < 1 or steps < 1:
         raise InvalidOptionError("sample", f"n={n}, steps={steps}", "use 1 or more")
+    chain = leading_chain(prior.denoiser) if sampler == "auto" and len(size) == 1 else None
+    if chain is not None:
+        streams = Streams.count(seed, n, first=first)
+        blank = torch.empty(n, size[0] + 1)
+        rows = draw(chain, draws.uniform(blank, streams).numpy())
+        return tuple(prior.codec.decode(row) for row in torch.from_numpy(rows))
     if sampler == "auto":
         sampler = "first-hitting" if prior.process.mask is not None else "ancestral"
     rule = named("sampler", SAMPLERS, sampler)() if isinstance(sampler, str) else sampler
@@ -226,3 +271,21 @@ def pose(prior: TokenPrior, task: TokenTask, signal: Signal) -> TokenProblem | N
     """The first part of a task as a problem, for explanations; ``None`` if nothing is open."""
     posed = task.pose(signal, prior)
     return problem_of(prior, posed.parts[0], None) if posed.parts else None
+
+
+def matched(
+    prior: Prior, operator: Operator | Task, signal: Tensor | Signal | None
+) -> tuple[TokenPrior, TokenTask, Signal]:
+    """The three, if all are about tokens.
+
+    Raises:
+        UnsupportedError: If one of them is not.
+    """
+    if not isinstance(prior, TokenPrior):
+        raise UnsupportedError(type(operator).__name__, "a prior over tokens", f"found {prior!r}")
+    if not isinstance(operator, TokenTask):
+        found = f"found {type(operator).__name__}"
+        raise UnsupportedError("a prior over tokens", "an operator on tokens", found)
+    if not isinstance(signal, Signal):
+        raise ShapeError("the input", (), "a Signal, as plugin.read returns")
+    return prior, operator, signal

@@ -17,6 +17,7 @@ no other readings.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,10 +29,69 @@ from sfumato.errors import InvalidOptionError
 from sfumato_text.channels import Channel
 from sfumato_text.files.documents import Document
 
-__all__ = ["alternatives", "soft_sites"]
+__all__ = ["Calibration", "alternatives", "soft_sites"]
 
 LEAST, MOST = 0.001, 0.98
 """Bounds of ε_i: no reader is certain, and none is always wrong."""
+
+ROUNDS = 50
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a reader's confidence is worth: ln p/(1 − p) = a + b ln c/(1 − c) (Platt, 1999).
+
+    Args:
+        intercept: a.
+        slope: b.
+    """
+
+    intercept: float = 0.0
+    slope: float = 1.0
+
+    @classmethod
+    def fit(
+        cls, confidences: Sequence[float], right: Sequence[bool], *, weight: float = 1.0
+    ) -> Calibration:
+        """The most likely a and b, given which characters were right, by Newton's method.
+
+        Args:
+            confidences: One for each character; those that are NaN are left out.
+            right: Whether it was read rightly.
+            weight: How firmly a = 0 and b = 1 are held: the precision of a normal prior.
+
+        Raises:
+            InvalidOptionError: If there are not as many of both, or none.
+        """
+        c, hit = np.asarray(confidences, np.float64), np.asarray(right, np.float64)
+        if c.shape != hit.shape or not (~np.isnan(c)).any():
+            raise InvalidOptionError(
+                "calibration", f"{c.size} confidences for {hit.size} characters",
+                "give one for each, and some that are known",
+            )  # fmt: skip
+        hit, c = hit[~np.isnan(c)], c[~np.isnan(c)]
+        design = np.stack([np.ones_like(c), logit(c)], axis=1)
+        start = theta = np.array([0.0, 1.0])
+        for _ in range(ROUNDS):
+            p = 1 / (1 + np.exp(-design @ theta))
+            slope = design.T @ (p - hit) + weight * (theta - start)
+            curve = (design * (p * (1 - p))[:, None]).T @ design + weight * np.eye(2)
+            step = np.linalg.solve(curve, slope)
+            theta = theta - step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-12))
+        return cls(float(theta[0]), float(theta[1]))
+
+    def __call__(self, document: Document) -> Document:
+        """The document with what its confidences are worth."""
+        if document.confidence is None:
+            return document
+        worth = 1 / (1 + np.exp(-self.intercept - self.slope * logit(document.confidence)))
+        return replace(document, confidence=worth)
+
+
+def logit(c: NDArray[np.float64]) -> NDArray[np.float64]:
+    bounded = np.clip(c, LEAST, 1 - LEAST)
+    found: NDArray[np.float64] = np.log(bounded / (1 - bounded))
+    return found
 
 
 def soft_sites(

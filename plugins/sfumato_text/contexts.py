@@ -131,55 +131,105 @@ class Order:
         return np.add.reduceat(self.diversity, self.start[:-1])
 
 
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """All contexts of one order, those that occur once among them, and what follows them.
+
+    Args:
+        runs: Where each context's places begin in the sorted text.
+        sizes: How many there are.
+        keys: Context · 64 + letter of every arc, ascending.
+        diversity, count, place: As in ``Order``.
+        inverse: The arc that each arc of the next longer order became.
+        parents: The context that each context of the next longer order became.
+    """
+
+    runs: Int[ndarray, " contexts"]
+    sizes: Int[ndarray, " contexts"]
+    keys: Int[ndarray, " arcs"]
+    diversity: Int[ndarray, " arcs"]
+    count: Int[ndarray, " arcs"]
+    place: Int[ndarray, " arcs"]
+    inverse: Int[ndarray, " longer"]
+    parents: Int[ndarray, " above"]
+
+    @property
+    def repeated(self) -> ndarray:
+        """Whether each context occurs more than once."""
+        return np.asarray(self.sizes > 1)
+
+    @property
+    def number(self) -> Int[ndarray, " contexts"]:
+        """Number of each context among those that occur more than once, −1 for the others."""
+        return np.where(self.repeated, np.cumsum(self.repeated) - 1, -1)
+
+    @property
+    def owned(self) -> ndarray:
+        """Whether each arc's context occurs more than once."""
+        return np.asarray(self.repeated[self.keys >> BITS])
+
+
+def longest(contexts: Sorted) -> Counts:
+    """Counts of the longest contexts, which nothing stands before."""
+    runs = contexts.runs(contexts.order)
+    sizes = np.diff(np.append(runs, len(contexts.text)))
+    node = np.repeat(np.arange(len(runs)), sizes)
+    keys = node * 2**BITS + contexts.text[contexts.places]
+    each = np.ones(len(keys), np.int64)
+    return summed(runs, sizes, keys, each, contexts.places, np.zeros(0, np.int64), plain=True)
+
+
+def shortened(contexts: Sorted, longer: Counts, n: int) -> Counts:
+    """Counts of the contexts of n letters, from those of n + 1."""
+    runs = contexts.runs(n)
+    sizes = np.diff(np.append(runs, len(contexts.text)))
+    parents = np.searchsorted(runs, longer.runs, side="right") - 1
+    letter = longer.keys & (2**BITS - 1)
+    keys = parents[longer.keys >> BITS] * 2**BITS + letter
+    return summed(runs, sizes, keys, longer.count, longer.place, parents)
+
+
+def summed(
+    runs: ndarray, sizes: ndarray, keys: ndarray, weight: ndarray, place: ndarray,
+    parents: ndarray, *, plain: bool = False,
+) -> Counts:  # fmt: skip
+    """Arcs with equal keys together; ``plain``: their diversity is their count."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    diversity = np.diff(np.append(first, len(ordered)))
+    count = np.add.reduceat(weight[order], first)
+    inverse = np.empty(len(order), np.int64)
+    inverse[order] = np.repeat(np.arange(len(first)), diversity)
+    return Counts(
+        runs, sizes, ordered[first], count if plain else diversity, count, place[order[first]],
+        inverse, parents,
+    )  # fmt: skip
+
+
 def orders(contexts: Sorted) -> list[Order]:
     """All orders from 0 to N, counted from the longest down."""
-    length, top = len(contexts.text), contexts.order
+    here = longest(contexts)
     found: list[Order] = []
-    arcs = parents = above = above_kept = None
-    for n in range(top, -1, -1):
-        runs = contexts.runs(n)
-        sizes = np.diff(np.append(runs, length))
-        kept = sizes > 1
-        number = np.where(kept, np.cumsum(kept) - 1, -1)
-        if arcs is None:
-            node = np.repeat(np.arange(len(runs)), sizes)
-            keys = node * 2**BITS + contexts.text[contexts.places]
-            weight, place = np.ones(length, np.int64), contexts.places
-        else:
-            old, weight, place = arcs
-            node = np.searchsorted(runs, above, side="right") - 1
-            keys = node[old >> BITS] * 2**BITS + (old & (2**BITS - 1))
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-        keys = ordered[first]
-        count = np.add.reduceat(weight[order], first)
-        diversity = np.diff(np.append(first, len(ordered))) if arcs is not None else count
-        place = place[order[first]]
-        own = kept[keys >> BITS]  # arcs of nodes that are kept
-        if found:
-            inverse = np.empty(len(order), np.int64)
-            inverse[order] = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(order))))
-            index = np.cumsum(own) - 1
-            found[-1] = linked(found[-1], index[inverse[parents]], number[node[above_kept]])
-        owner = number[keys[own] >> BITS]
-        start = np.searchsorted(owner, np.arange(kept.sum() + 1))
-        node_at = np.empty(length, np.int32)
-        node_at[contexts.places] = np.repeat(number, sizes)
-        letter = (keys[own] & (2**BITS - 1)).astype(np.uint8)
-        blank = np.zeros(0, np.int64)
-        found.append(
-            Order(sizes[kept], start, letter, diversity[own], count[own], place[own], blank,
-                  node_at, blank)
-        )  # fmt: skip
-        arcs, parents, above = (keys, count, place), np.flatnonzero(own), runs
-        above_kept = np.flatnonzero(kept)
+    for n in range(contexts.order - 1, -1, -1):
+        shorter = shortened(contexts, here, n)
+        arcs = (np.cumsum(shorter.owned) - 1)[shorter.inverse[here.owned]]
+        suffix = shorter.number[shorter.parents[here.repeated]]
+        found.append(order_of(contexts, here, arcs, suffix))
+        here = shorter
+    blank = np.zeros(0, np.int64)
+    found.append(order_of(contexts, here, blank, blank))
     return found[::-1]
 
 
-def linked(order: Order, shorter: ndarray, suffix: ndarray) -> Order:
-    """The order with its links to the next shorter one."""
+def order_of(contexts: Sorted, counts: Counts, shorter: ndarray, suffix: ndarray) -> Order:
+    """The contexts that occur more than once, with their links to the next shorter order."""
+    number, owned = counts.number, counts.owned
+    owner = number[counts.keys[owned] >> BITS]
+    node_at = np.empty(len(contexts.text), np.int32)
+    node_at[contexts.places] = np.repeat(number, counts.sizes)
     return Order(
-        order.sizes, order.start, order.letter, order.diversity, order.count, order.place, shorter,
-        order.node_at, suffix,
+        counts.sizes[counts.repeated], np.searchsorted(owner, np.arange(number.max() + 2)),
+        (counts.keys[owned] & (2**BITS - 1)).astype(np.uint8), counts.diversity[owned],
+        counts.count[owned], counts.place[owned], shorter, node_at, suffix,
     )  # fmt: skip

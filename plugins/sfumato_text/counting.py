@@ -40,7 +40,7 @@ def encoded(text: str, alphabet: str) -> Int[ndarray, " length"]:
     return np.array([number[letter] for letter in text], np.int64)
 
 
-def evidence(model: NGrams, rows: Sequence[Int[ndarray, " length"]]) -> Evidence:
+def evidence(model: NGrams, rows: Sequence[Int[ndarray, " _"]]) -> Evidence:
     """What the model's counts say of the letters of other texts."""
     states, letters = visited(model, rows)
     counted = orders(Sorted.of(model.text, model.order))
@@ -53,7 +53,7 @@ def evidence(model: NGrams, rows: Sequence[Int[ndarray, " length"]]) -> Evidence
     spread = np.zeros((shape[0], CLASSES, shape[1]), np.float32)
     for k in range(model.order, -1, -1):
         alone = single & (n >= k) & (context < model.tables.first[k])
-        here = np.flatnonzero((context >= model.tables.first[k]))
+        here = np.flatnonzero(context >= model.tables.first[k])
         node = context[here] - model.tables.first[k]
         kind[k, alone], total[k, alone], spread[k, 0, alone] = ONCE, 1, 1
         count[k, alone] = model.text[place[alone]] == letters[alone]

@@ -48,7 +48,8 @@ class Texts:
     Args:
         path: A file, a folder, a pattern or a built-in corpus (``sfumato_text.corpora``).
         length: Tokens of an item.
-        tokeniser: Turns text into tokens; without one items are Unicode code points.
+        codec: The tokeniser that turns text into tokens, that of the prior to be trained; without
+            one items are Unicode code points.
         field: Which field of JSON lines and tables; found out if not given.
         encoding: Of files without a byte-order mark or declaration; UTF-8 if not given.
         drop: A regular expression; what it matches in each line is left out.
@@ -69,7 +70,7 @@ class Texts:
         path: str | Path,
         *,
         length: int = 128,
-        tokeniser: Tokeniser | None = None,
+        codec: Tokeniser | None = None,
         field: str = "",
         encoding: str = "",
         drop: str = "",
@@ -77,7 +78,7 @@ class Texts:
         validation: float = 0.05,
     ) -> None:
         check_options(length, block, validation)
-        self.length, self.tokeniser = length, tokeniser
+        self.length, self.codec = length, codec
         self.pieces = read_texts(path, field=field, encoding=encoding, drop=drop)
         train, held = split_blocks(
             [piece.text for piece in self.pieces], block=block, validation=validation
@@ -89,7 +90,7 @@ class Texts:
         return int(self.side.windows[-1])
 
     def __repr__(self) -> str:
-        unit = "code points" if self.tokeniser is None else f"tokens ({self.tokeniser.name})"
+        unit = "code points" if self.codec is None else f"tokens ({self.codec.name})"
         return f"Texts({len(self)} windows of {self.length} {unit})"
 
     @property
@@ -139,7 +140,7 @@ class Texts:
             "characters": sum(len(text) for text in self.side.texts),
             "held_out": 0 if self.held is None else sum(len(text) for text in self.held.texts),
             "length": self.length,
-            "tokeniser": "code points" if self.tokeniser is None else self.tokeniser.name,
+            "tokeniser": "code points" if self.codec is None else self.codec.name,
             "sha256": digest.hexdigest(),
         }
 
@@ -158,7 +159,7 @@ class Texts:
 
     def numbers(self, text: str) -> NDArray[np.int32]:
         """A stretch as numbers."""
-        ids = codes_of(text) if self.tokeniser is None else self.tokeniser.encode(text)
+        ids = codes_of(text) if self.codec is None else self.codec.encode(text)
         return ids.numpy().astype(np.int32)
 
 

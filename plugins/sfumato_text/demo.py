@@ -40,6 +40,7 @@ LOST = (("derstanding", "[.11.]"), ("wine", "[....]"), ("right", "[.5.]"), ("ton
 TORN = (("wilderness", "[---]"), ("mighty", "[---]"))
 """What the second scene loses, of unknown length."""
 
+MISREAD = Restore(channel="ocr", foreign="noise")
 RULED = "And the LORD said unto Moses, [---]\n"
 RULE = Constrain(keyword=("bread",), ends=".", length="30-44", longest=44)
 
@@ -70,7 +71,7 @@ def scenes(seed: int) -> tuple[Scene, ...]:
     return (
         Scene("fill", "Gaps of known length filled", Fill(), without(TEXT, LOST)),
         Scene("torn", "Gaps of unknown length filled", Fill(), without(TEXT, TORN)),
-        Scene("restore", "One character in ten misread, corrected", Restore(channel="ocr"), noisy),
+        Scene("restore", "One character in ten misread, corrected", MISREAD, noisy),
         Scene(
             "constrain", "Written under rules: 30 to 44 characters, about bread", RULE, RULED, ""
         ),

@@ -61,7 +61,9 @@ class Discounts:
     @property
     def single(self) -> Float[ndarray, " orders"]:
         """D of contexts that occur once, by order."""
-        return self.values[:, ONCE, 0].astype(np.float64)
+        column: ndarray = self.values[:, ONCE, 0]
+        wide: ndarray = column.astype(np.float64)
+        return wide
 
     def of(self, order: Order, n: int) -> tuple[ndarray, ndarray]:
         """D of every arc, and g of every node."""
@@ -78,7 +80,8 @@ def kinds(order: Order) -> Int[ndarray, " nodes"]:
 
 def classes(counts: ndarray) -> ndarray:
     """0 to 3 for counts of 1, 2, 3, 4 or more."""
-    return np.minimum(counts, CLASSES) - 1
+    found: ndarray = np.minimum(counts, CLASSES) - 1
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +130,7 @@ def fitted(
     for _ in range(steps):
         descent.zero_grad()
         loss = bits()
-        loss.backward()
+        torch.autograd.backward(loss)
         descent.step()
         found = float(loss.detach())
     values = (torch.sigmoid(raw.detach()) * most).numpy().astype(np.float32)

@@ -1,20 +1,22 @@
 """Channels counted in pairs of noisy and clean text, or found with a prior where there are none.
 
 Texts are aligned character by character: place by place if all pairs have equal lengths, else with
-the fewest edits. What was counted is smoothed towards a channel that is taken for granted: an
-error rate as if ``strength`` further characters had been seen with the pooled rate, and shares as
-if ``strength`` further errors had been seen of its kind.
+the fewest edits, and then, by EM, in all ways that the channel found so far allows
+(``sfumato_text.expected``). What was counted is smoothed towards a channel that is taken for
+granted: an error rate as if ``strength`` further characters had been seen with the pooled rate, and
+shares as if ``strength`` further errors had been seen of its kind.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sfumato.errors import InvalidOptionError
 from sfumato_text.alignments import pairs as aligned
 from sfumato_text.channels import Channel, uniform
+from sfumato_text.expected import Edits, Expectation, regions
 
 __all__ = ["Counts", "count", "estimate", "refine"]
 
@@ -32,14 +34,45 @@ class Counts:
         places: Where something could have been put in.
     """
 
-    read: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    lost: Counter[str] = field(default_factory=Counter)
-    inserted: Counter[str] = field(default_factory=Counter)
+    read: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(zeros))
+    lost: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    inserted: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     places: int = 0
+
+    @classmethod
+    def expected(cls, both: Iterable[Pair], channel: Channel) -> Counts:
+        """Expected counts under a channel that loses and inserts."""
+        pairs = list(both)
+        found = cls()
+        signs = sorted({sign for pair in pairs for text in pair for sign in text})
+        weigher = Expectation(channel, signs)
+        for noisy, clean in pairs:
+            found.places += len(clean) + 1
+            for block in regions(clean, noisy):
+                x, y = clean[block.start : block.end], noisy[block.first : block.last]
+                edits = None if block.same else weigher.edits(x, y)
+                if edits is None:
+                    found.tally(y, x, edits=not block.same)
+                else:
+                    found.weigh(y, x, edits)
+        return found
+
+    def weigh(self, noisy: str, clean: str, edits: Edits) -> None:
+        """Adds expected edits of a region."""
+        for i, x in enumerate(clean):
+            self.lost[x] += float(edits.lost[i])
+            for j, y in enumerate(noisy):
+                self.read[x][y] += float(edits.read[i, j])
+        for j, y in enumerate(noisy):
+            self.inserted[y] += float(edits.inserted[j])
 
     def add(self, noisy: str, clean: str, *, edits: bool) -> None:
         """Counts one pair."""
         self.places += len(clean) + 1
+        self.tally(noisy, clean, edits=edits)
+
+    def tally(self, noisy: str, clean: str, *, edits: bool) -> None:
+        """Counts one alignment."""
         if not edits:
             for y, x in zip(noisy, clean, strict=True):
                 self.read[x][y] += 1
@@ -52,6 +85,10 @@ class Counts:
                 self.lost[clean[i]] += 1
             else:
                 self.read[clean[i]][noisy[j]] += 1
+
+
+def zeros() -> dict[str, float]:
+    return defaultdict(float)
 
 
 def count(pairs: Iterable[Pair], *, edits: bool | None = None) -> Counts:
@@ -87,6 +124,7 @@ def estimate(
     base: Channel | None = None,
     strength: float = 10.0,
     edits: bool | None = None,
+    rounds: int = 3,
     name: str = "estimated",
 ) -> Channel:
     """The channel of pairs of noisy and clean text.
@@ -96,6 +134,7 @@ def estimate(
         base: Where shares are smoothed to; anything for anything if not given.
         strength: How many characters, and errors, the smoothing is worth.
         edits: Whether characters may be lost and inserted; found out if not given.
+        rounds: Rounds of EM, if they may.
         name: Of the channel.
 
     Raises:
@@ -104,7 +143,15 @@ def estimate(
     if not strength > 0:
         raise InvalidOptionError("estimation", f"strength={strength}", "use more than 0")
     base = base or uniform()
-    counts = count(pairs, edits=edits)
+    both = list(pairs)
+    found = smoothed(count(both, edits=edits), base, strength, name)
+    for _ in range(rounds if found.edits else 0):
+        found = smoothed(Counts.expected(both, found), base, strength, name)
+    return found
+
+
+def smoothed(counts: Counts, base: Channel, strength: float, name: str) -> Channel:
+    """The channel of counts."""
     untouched = set(base.untouched)
     read = {x: row for x, row in counts.read.items() if x not in untouched}
     total = sum(sum(row.values()) for row in read.values())

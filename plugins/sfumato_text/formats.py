@@ -22,7 +22,7 @@ from typing import ClassVar
 from sfumato.errors import UnreadableFileError, UnwritableFileError
 from sfumato.signals import Signal
 from sfumato_text.files.alto import ALTO
-from sfumato_text.files.documents import Document, document_of
+from sfumato_text.files.documents import Document
 from sfumato_text.files.hocr import HOCR
 from sfumato_text.files.markup import parse_xml
 from sfumato_text.files.page import PAGE
@@ -37,12 +37,17 @@ ROOTS: dict[str, type[TEI | ALTO | PAGE]] = {
     "TEI": TEI, "TEI.2": TEI, "teiCorpus": TEI, "text": TEI, "div": TEI, "ab": TEI,
     "alto": ALTO, "PcGts": PAGE,
 }  # fmt: skip
+SUFFIXES: dict[str, type[TextFormat]] = {".tei": TEI, ".alto": ALTO, ".page": PAGE}
 KINDS: dict[str, type[TextFormat]] = {kind.kind: kind for kind in (TEI, ALTO, PAGE)}
 
 
 @dataclass(frozen=True)
 class XML(TextFormat):
-    """TEI (EpiDoc), ALTO or PAGE, told apart by the first element; new files are TEI."""
+    """TEI (EpiDoc), ALTO or PAGE, told apart by the first element.
+
+    What was read as one of them is written as the same; new files are TEI, unless the suffix says
+    otherwise.
+    """
 
     suffixes: ClassVar[tuple[str, ...]] = (".xml", ".tei", ".alto", ".page")
     kind: ClassVar[str] = "xml"
@@ -55,13 +60,19 @@ class XML(TextFormat):
             )
         return ROOTS[root.name](self.encoding).from_tree(root, decoded, path)
 
+    def write(self, signal: Signal, path: Path) -> Path:
+        suffix = Path(Path(path).name.removesuffix(".gz")).suffix.lower()
+        return self.of(signal, suffix).write(signal, path)
+
     def compose(self, signal: Signal) -> bytes:
-        source = document_of(signal).source
+        return self.of(signal).compose(signal)
+
+    def of(self, signal: Signal, suffix: str = "") -> TextFormat:
+        """The format that a signal is written in."""
         held = signal.meta.get("document")
-        if isinstance(held, Document):
-            source = held.source
-        kind = KINDS.get(source.kind, TEI) if source else TEI
-        return kind(self.encoding).compose(signal)
+        source = held.source if isinstance(held, Document) else None
+        kind = SUFFIXES.get(suffix) or KINDS.get(source.kind if source else "", TEI)
+        return kind(self.encoding)
 
     def fresh(self, document: Document) -> str:
         return TEI().fresh(document)

@@ -87,7 +87,8 @@ def longer(counted: list[Order], n: int, first: ndarray) -> Int[ndarray, " arcs"
     m = min(n + 1, top)
     place = (counted[n].place + 1) % len(counted[m].node_at)
     node = counted[m].node_at[place]
-    return np.where(node >= 0, first[m] + node, first[-1] + (top + 1) * place + m)
+    single = first[-1] + (top + 1) * place + m
+    return np.asarray(np.where(node >= 0, first[m] + node, single))
 
 
 def rows(

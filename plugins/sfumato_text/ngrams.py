@@ -18,23 +18,17 @@ letters. Counting takes seconds.
 
 from __future__ import annotations
 
-import json
-import lzma
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Int
 from numpy import ndarray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from sfumato.denoisers.sequential import Coarse, Sequential
-from sfumato.errors import CheckpointError, InvalidOptionError
+from sfumato.errors import InvalidOptionError
 from sfumato_text.contexts import Sorted, orders
 from sfumato_text.discounts import Discounts
-from sfumato_text.ngram_tables import DENSE, Tables, coarse
+from sfumato_text.ngram_tables import Tables, coarse
 
 __all__ = ["NGrams"]
 
@@ -163,30 +157,3 @@ class NGrams(Sequential):
         base, single = tables.base[place], tables.first[-1] + (self.order + 1) * place + m
         # what contains a single context is single; one of the full order forgets a letter
         targets[which, letter] = np.where(base >= tables.first[m], base, single)
-
-    def save(self, path: Path) -> None:
-        """Writes one safetensors file."""
-        packed = lzma.compress(
-            self.text.astype(np.uint8).tobytes(), preset=9 | lzma.PRESET_EXTREME
-        )
-        tensors = {
-            "text": torch.frombuffer(bytearray(packed), dtype=torch.uint8),
-            "discounts": torch.from_numpy(self.discounts.values),
-        }
-        save_file(tensors, path, metadata={"alphabet": json.dumps(self.alphabet)})
-
-    @classmethod
-    def load(cls, path: Path) -> NGrams:
-        """Reads what ``save`` wrote, and counts.
-
-        Raises:
-            CheckpointError: If the file holds no n-gram model.
-        """
-        try:
-            with safe_open(path, framework="pt") as file:
-                alphabet = json.loads(file.metadata()["alphabet"])
-                packed, values = file.get_tensor("text"), file.get_tensor("discounts")
-            text = np.frombuffer(lzma.decompress(packed.numpy().tobytes()), np.uint8)
-        except (OSError, SafetensorError, TypeError, KeyError, lzma.LZMAError) as error:
-            raise CheckpointError(path, f"it holds no n-gram model ({error})") from error
-        return cls(text.astype(np.int64), alphabet, Discounts(values.numpy()))

@@ -277,7 +277,9 @@ class Random(Halve):
 
 @dataclass(frozen=True)
 class Undocumented(Halve):
-    """Has an option without help."""
+    """Has an option without help; that of the class it extends has some."""
+
+    weight: float = 1.0
 
 
 class Thawed(Halve):
@@ -309,7 +311,7 @@ def test_a_task_that_is_not_repeatable_is_named() -> None:
         ({"name": "My Plugin"}, "a name has lower-case letters"),
         ({"summary": ""}, "summary is one line"),
         ({"requires": ("no_such_module",)}, "required modules are installed; no_such_module"),
-        ({"operators": {"halve": f"{HERE}:Undocumented"}}, "option 'noise' is documented"),
+        ({"operators": {"halve": f"{HERE}:Undocumented"}}, "option 'weight' is documented"),
         ({"operators": {"halve": f"{HERE}:Json"}}, "a dataclass derived from Task"),
         ({"formats": {"a": f"{HERE}:Json", "b": f"{HERE}:Lossy"}}, "belongs to one format"),
         ({"backbones": {"net": f"{HERE}:Json"}}, r"a torch\.nn\.Module class"),

@@ -82,7 +82,7 @@ def chi_square(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda m: f"{type(m).__name__} {m}")
 def test_draws_have_the_tilted_distribution(machine: Machine) -> None:
-    assert fit(machine, 4000) > 1e-4
+    assert fit(machine, 10_000) > 1e-4
 
 
 def test_beliefs_that_are_a_little_wrong_would_be_seen() -> None:

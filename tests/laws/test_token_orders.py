@@ -76,7 +76,7 @@ def test_the_surest_place_is_revealed_first_and_by_its_likeliest_token(score: st
         "margin": top[:, 0] - top[:, 1],
         "entropy": (p * p.log()).sum(dim=1),
     }[score]
-    sampler, grid = Confidence(score), reveals(process, PLACES)[:2]  # type: ignore[arg-type]
+    sampler, grid = Confidence(score), reveals(process, PLACES)[:2]
     found = run_tokens(sampler, Network(process), x, grid, Streams.count(0, 1)).flatten()
     first = int(sure.argmax())
     assert (found < K).nonzero().flatten().tolist() == [first]

@@ -19,6 +19,7 @@ from sfumato.samplers.tokens import (
     GRIDS,
     SAMPLERS,
     Ancestral,
+    Believe,
     Confidence,
     DiscreteDDIM,
     EntropyBounded,
@@ -33,6 +34,7 @@ from sfumato.samplers.tokens import (
     run_tokens,
     uniform,
 )
+from sfumato.testing import check_token_sampler
 
 K, SHAPE = 5, (3, 4)
 PLACES = math.prod(SHAPE)
@@ -87,52 +89,32 @@ def fits(sampler: TokenSampler, process: Categorical) -> bool:
     return True
 
 
-def grid_for(sampler: TokenSampler, process: Categorical, steps: int) -> Tensor:
-    made = loop if getattr(sampler, "rule", "") == "loop" else uniform
-    return made(process, steps)
-
-
 @pytest.mark.parametrize(
     ("sampler", "process"),
     [(s, p) for s in ALL for p in (Absorbing(K), Hybrid(K), Uniform(K)) if fits(s, p)],
     ids=lambda v: repr(v)[:70],
 )
-def test_an_item_does_not_depend_on_its_neighbours(
-    sampler: TokenSampler, process: Categorical
-) -> None:
-    grid = grid_for(sampler, process, 8)
-
-    def samples(first: int, count: int) -> Tensor:
-        streams = Streams.count(7, count, first=first)
-        start = process.start((count, *SHAPE), streams)
-        frozen = torch.zeros(count, *SHAPE, dtype=torch.bool)
-        for row, item in enumerate(range(first, first + count)):
-            frozen[row, 0, : item % 4] = True  # items end after different numbers of calls
-        network = Network(process)
-        x = run_tokens(sampler, network, start, grid, streams, frozen=frozen)
-        return torch.cat([x, run_tokens(sampler, network, start, grid, streams)], dim=-1)
-
-    together = samples(0, 5)
-    for item in range(5):
-        assert torch.equal(samples(item, 1)[0], together[item])
+def test_a_sampler_keeps_its_contract(sampler: TokenSampler, process: Categorical) -> None:
+    stands = getattr(sampler, "rule", "") == "loop"
+    check_token_sampler(sampler, process=process, grid=loop(process, 12) if stands else None)
 
 
-@pytest.mark.parametrize("sampler", ALL, ids=repr)
-def test_places_that_are_frozen_or_not_there_stay_as_they_are(sampler: TokenSampler) -> None:
-    process, streams = Absorbing(K), Streams.count(1, 3)
-    x = process.start((3, *SHAPE), streams)
-    frozen, valid = torch.zeros(2, *x.shape, dtype=torch.bool)
-    x[:, 0, :2], frozen[:, 0, :3] = 2, True  # two known tokens, and one that stays hidden
-    valid[:] = True
-    valid[:, 2, 1:] = False
-    x[:, 2, 2] = 4
-    grid = grid_for(sampler, process, 30)
-    found = run_tokens(
-        sampler, Network(process), x, grid, streams, frozen=frozen, condition={"valid": valid}
-    )
-    still = frozen | ~valid
-    assert torch.equal(found[still], x[still])
-    assert bool((found[~still] < K).all())
+class Careless(Ancestral):
+    """Draws more where a neighbour needs it."""
+
+    def step(
+        self, believe: Believe, x_t: Tensor, t: TokenLevel, s: TokenLevel, frozen: Tensor,
+        streams: Streams,
+    ) -> Tensor:  # fmt: skip
+        x_s = super().step(believe, x_t, t, s, frozen, streams)
+        if bool((x_s[0] == K).any()):
+            streams.uniform(x_s.double())
+        return x_s
+
+
+def test_a_sampler_that_looks_at_other_items_is_found_out() -> None:
+    with pytest.raises(AssertionError, match="neighbours"):
+        check_token_sampler(Careless())
 
 
 @pytest.mark.parametrize("kind", [k for k in SAMPLERS.values() if k.hides])
@@ -170,11 +152,11 @@ def test_every_sampler_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Confidence("luck"),  # type: ignore[arg-type]
+        lambda: Confidence("luck"),
         lambda: Confidence(temperature=-1),
         lambda: EntropyBounded(-0.1),
         lambda: Remasking(1.5),
-        lambda: Remasking(rule="never"),  # type: ignore[arg-type]
+        lambda: Remasking(rule="never"),
         lambda: PredictorCorrector(corrections=0),
         lambda: DiscreteDDIM(eta=2.0),
         lambda: uniform(Absorbing(K), 0),

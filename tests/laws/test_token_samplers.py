@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
+from sfumato.errors import UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import (
     Absorbing,
+    Categorical,
     CosineSurvival,
     Hybrid,
     Marginal,
     Mixing,
+    Rates,
+    Steps,
     TokenLevel,
     Uniform,
 )
@@ -36,6 +40,7 @@ from sfumato.samplers.tokens import (
     run_tokens,
     uniform,
 )
+from sfumato.samplers.tokens.base import absorbing
 
 K, SHAPE, N = 3, (2, 2), 5_000
 PLACES = math.prod(SHAPE)
@@ -59,7 +64,7 @@ P, ALONE = law(1.2), law(0.0)
 class Table(TokenDenoiser):
     """The exact beliefs; extra leading axes of the state are independent copies."""
 
-    process: Mixing
+    process: Categorical
     p: Tensor = field(default_factory=lambda: P)
     takes_time: bool = True
     calls: list[Tensor] = field(default_factory=list)
@@ -68,16 +73,17 @@ class Table(TokenDenoiser):
     def __call__(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Beliefs:
         self.calls.append(x_t)
         # beliefs of absorbing processes do not depend on the level
-        alpha = 0.5 if self.process.frequencies[-1] == 1 else float(t.alpha.clamp(max=1 - 1e-12))
-        if alpha not in self.tables:
-            self.tables[alpha] = self.tabulated(alpha)
+        level = self.process.level(0.5) if absorbing(self.process) else t
+        time = float(level.t)
+        if time not in self.tables:
+            self.tables[time] = self.tabulated(level)
         radix = self.process.states ** torch.arange(PLACES - 1, -1, -1)
         code = (x_t.flatten(-len(SHAPE)) * radix).sum(dim=-1)
-        return Beliefs(self.tables[alpha][code].reshape(*x_t.shape, K))
+        return Beliefs(self.tables[time][code].reshape(*x_t.shape, K))
 
-    def tabulated(self, alpha: float) -> Tensor:
+    def tabulated(self, level: TokenLevel) -> Tensor:
         """ln p(x₀,i = v | x_t) for all x_t, [states^places, places, K]."""
-        weight = self.weights(TokenLevel(torch.tensor(0.5), torch.tensor(alpha).double()))
+        weight = self.weights(level)
         post = (weight - weight.amax(dim=1, keepdim=True)).exp()
         hot = torch.nn.functional.one_hot(STATES, K).double()
         found = torch.einsum("ns,siv->niv", post, hot)
@@ -95,7 +101,7 @@ def seen(own: Tensor) -> Tensor:
 
 
 def drawn(
-    sampler: TokenSampler, process: Mixing, steps: int, *, p: Tensor = P, seed: int = 0
+    sampler: TokenSampler, process: Categorical, steps: int, *, p: Tensor = P, seed: int = 0
 ) -> Tensor:
     """Counts of the clean states, [81]; all copies are in one item, which is quick."""
     streams = Streams.count(seed, 1)
@@ -127,7 +133,7 @@ def distance(counts: Tensor, p: Tensor = P) -> float:
     return float((counts / counts.sum() - p).abs().sum() / 2)
 
 
-def noisy_law(process: Mixing, level: TokenLevel) -> Tensor:
+def noisy_law(process: Categorical, level: TokenLevel) -> Tensor:
     """p_t of all noisy states, [states^places]."""
     return Table(process).weights(level).exp().sum(dim=1)
 
@@ -146,6 +152,20 @@ KINDS = [Ancestral(), TauLeaping(), DiscreteDDIM()]
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: f"{p.frequencies[-1]:.1f}")
 def test_many_steps_draw_the_exact_law(sampler: TokenSampler, process: Mixing) -> None:
     assert chi2(drawn(sampler, process, 150)) < 5
+
+
+@pytest.mark.parametrize("sampler", [Ancestral(), TauLeaping()], ids=repr)
+def test_jumps_at_any_rates_draw_the_exact_law(sampler: TokenSampler) -> None:
+    rates = torch.tensor([[-1.5, 1.0, 0.5], [0.1, -0.3, 0.2], [2.0, 0.5, -2.5]]).double()
+    assert chi2(drawn(sampler, Rates(K, rates - rates.sum(dim=1).diag()), 150)) < 5
+
+
+def test_a_process_in_discrete_time_is_sampled_at_its_steps() -> None:
+    near = torch.tensor([[0.9, 0.1, 0.0], [0.05, 0.9, 0.05], [0.0, 0.1, 0.9]]).double()
+    process = Steps(K, near.expand(60, K, K))
+    assert chi2(drawn(Ancestral(), process, 60, p=ALONE), ALONE) < 5
+    with pytest.raises(UnsupportedError, match="continuous time"):
+        drawn(TauLeaping(), process, 60)
 
 
 @pytest.mark.parametrize("sampler", KINDS, ids=lambda s: type(s).__name__)
@@ -178,7 +198,7 @@ def test_independent_places_are_exact_in_any_number_of_steps(
 
 @pytest.mark.parametrize("rule", ["cap", "rescale", "conf"])
 def test_remasking_of_independent_places_is_exact(rule: str) -> None:
-    sampler = Remasking(0.3 if rule != "conf" else 0.0, rule)  # type: ignore[arg-type]
+    sampler = Remasking(0.3 if rule != "conf" else 0.0, rule)
     assert chi2(drawn(sampler, Absorbing(K), 5, p=ALONE), ALONE) < 5
 
 
@@ -212,7 +232,7 @@ def test_remasking_keeps_the_share_of_hidden_places(rule: str) -> None:
     process, streams = Absorbing(K), Streams.count(4, 1)
     start = process.start((1, N, *SHAPE), streams)
     grid = uniform(process, 20)[:13]
-    sampler = Remasking(0.3, rule)  # type: ignore[arg-type]
+    sampler = Remasking(0.3, rule)
     x = run_tokens(sampler, Table(process), start, grid, streams)
     share, n = float(grid[-1]), start.numel()
     five_sigma = 5 * math.sqrt(share * (1 - share) / n)
@@ -254,11 +274,11 @@ def test_revealing_likely_tokens_first_is_no_draw_from_the_law() -> None:
 
 @pytest.mark.parametrize("process", [Absorbing(K), Uniform(K), Hybrid(K, 0.3)], ids=["a", "u", "h"])
 def test_gibbs_corrections_reach_the_law_of_their_level(process: Mixing) -> None:
-    n, level = 1_000, process.level(0.4)
+    n, level = 500, process.level(0.4)
     streams = Streams.count(6, n)
     wrong = torch.zeros((n, *SHAPE), dtype=torch.long)
     # on a grid that stands still the predictor does nothing
-    grid = torch.full((101,), 0.4, dtype=torch.float64)
+    grid = torch.full((81,), 0.4, dtype=torch.float64)
     x = run_tokens(PredictorCorrector(), Table(process), wrong, grid, streams)
     assert chi2(counted(x, process.states), noisy_law(process, level)) < 5
 
@@ -266,7 +286,7 @@ def test_gibbs_corrections_reach_the_law_of_their_level(process: Mixing) -> None
 @pytest.mark.parametrize("corrector", ["gibbs", "forward-backward"])
 def test_corrections_make_up_for_few_steps(corrector: str) -> None:
     process = Absorbing(K)
-    sampler = PredictorCorrector(corrector=corrector, corrections=8, places=N // 2)  # type: ignore[arg-type]
+    sampler = PredictorCorrector(corrector=corrector, corrections=8, places=N // 2)
     assert distance(drawn(sampler, process, 4)) < 0.75 * distance(drawn(Ancestral(), process, 4))
 
 

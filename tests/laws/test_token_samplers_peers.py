@@ -115,7 +115,7 @@ def test_ancestral_steps_have_the_law_of_discrete_ddim(step: int) -> None:
     grid = uniform(process, steps)[step : step + 2]
     found = run_tokens(Ancestral(), Fixed(process, logits), x, grid, Streams.count(0, 1))
     t, s = process.levels(grid)
-    p = process.reverse(logits.log_softmax(dim=-1), torch.tensor(now), t, s)
+    p = process.reverse(logits.log_softmax(dim=-1)[None], torch.tensor([now]), t, s)[0]
     assert chi2(torch.bincount(moved[0], minlength=K), p) < 5
     assert chi2(torch.bincount(found[0], minlength=K), p) < 5
 
@@ -134,7 +134,9 @@ def test_gibbs_corrections_have_the_law_of_theirs() -> None:
     found = run_tokens(
         PredictorCorrector(places=N), Fixed(process, logits), x, still, Streams.count(0, 1)
     )
-    others = process.leave_one_out(logits.log_softmax(dim=-1), torch.tensor(now), s).exp()
+    others = process.leave_one_out(logits.log_softmax(dim=-1)[None], torch.tensor([now]), s)[
+        0
+    ].exp()
     p = s.alpha * others + (1 - s.alpha) / K
     assert chi2(torch.bincount(moved[0], minlength=K), p) < 5
     assert chi2(torch.bincount(found[0], minlength=K), p) < 5

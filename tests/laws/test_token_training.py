@@ -191,6 +191,7 @@ def test_tokens_that_are_never_data_are_shown_and_not_learnt() -> None:
     assert bool((seen[0] == 0).any())
 
 
+@pytest.mark.slow
 def test_validation_and_samples_work_as_for_signals() -> None:
     denoiser = TokenNetwork(Dense(), Absorbing(K))
     before, after = (0.0, 0.0)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.plugin import Plugin
+    from sfumato.priors import Prior
 
 __all__ = ["finetune"]
 
@@ -50,11 +51,12 @@ def finetune(
     """Train a prior further on other data.
 
     The folder becomes a prior like any other: use it with --prior DIR. --lora.rank 8 trains
-    low-rank adapters in place of all weights. A run that was stopped goes on with --resume.
+    low-rank adapters in place of all weights. A run that was stopped goes on with --resume. What
+    counts rather than learns, such as n-grams, counts the data besides what it knows, in seconds.
     """
     domain = load_plugin(plugin)
     model = load_prior(domain, prior)
-    examples = open_dataset(domain, data, literals(dataset))
+    examples = open_dataset(domain, data, literals(dataset), model)
     check_folder(out, overwrite=save.overwrite or resume)
     from sfumato.training.driver import finetune as train_prior
 
@@ -65,7 +67,7 @@ def finetune(
         config=train,
         resume=resume,
         overwrite=save.overwrite,
-        draw=lambda samples, path: write_samples(domain, samples, path),
+        draw=lambda samples, path: write_samples(domain, model, samples, path),
         tracker=tracker,
         progress=common.bar,
     )
@@ -73,30 +75,38 @@ def finetune(
         return None
     training = dict(tuned.card.get("training", {}))
     data_card = {"command": "finetune", "out": out, "items": len(examples), "training": training}
-    score = training.get("validation_loss")
+    score, bits = training.get("validation_loss"), training.get("bits_per_token")
     loss = "" if score is None else f", validation loss {score:.4g}"
+    loss = loss if bits is None else f", {bits:.3f} bits per token on what was held out"
     return Answer(data_card, (f"{out}: {tuned!r}{loss}", f"Use it with --prior {out}"))
 
 
-def write_samples(plugin: Plugin, samples: Tensor, folder: Path) -> None:
+def write_samples(plugin: Plugin, prior: Prior, samples: Tensor, folder: Path) -> None:
     """Samples of the prior in training, as files of the domain."""
     from sfumato.signals import Signal
+    from sfumato.token_priors import TokenPrior
 
     suffix = plugin.part("formats", next(iter(plugin.formats)))().suffixes[0]
     folder.mkdir(parents=True, exist_ok=True)
     for index, x in enumerate(samples):
-        plugin.write(Signal(x.cpu()), folder / f"{index:03d}{suffix}")
+        tokens = isinstance(prior, TokenPrior)
+        codec: Any = prior.codec
+        signal = codec.to_signal(codec.decode(x.cpu())) if tokens else Signal(x.cpu())
+        plugin.write(signal, folder / f"{index:03d}{suffix}")
 
 
-def open_dataset(plugin: Plugin, path: Path, options: dict[str, Any]) -> Any:
-    """The plugin's data set over ``path``.
+def open_dataset(plugin: Plugin, path: Path, options: dict[str, Any], prior: Prior) -> Any:
+    """The plugin's data set over ``path``; in the tokens of the prior, if it has some.
 
     Raises:
         UnknownNameError: If it has no such option.
     """
+    from sfumato.token_priors import TokenPrior
+
     kind = plugin.part("datasets", next(iter(plugin.datasets), ""))
-    known = list(inspect.signature(kind).parameters)[1:]
+    known = [name for name in list(inspect.signature(kind).parameters)[1:] if name != "codec"]
     for name in options:
         if name not in known:
             raise UnknownNameError(f"option of {plugin.name} data", name, known)
-    return plugin.dataset(path, **options)
+    codec = {"codec": prior.codec} if isinstance(prior, TokenPrior) else {}
+    return plugin.dataset(path, **options, **codec)

@@ -52,7 +52,7 @@ def listing() -> Answer:
 
 def description(plugin: Plugin) -> Answer:
     operators = {name: summary(plugin, name) for name in plugin.operators}
-    solvers = {} if plugin.missing else solver_table()
+    solvers = {} if plugin.missing else solver_table(plugin)
     data: dict[str, Any] = {
         "name": plugin.name,
         "summary": plugin.summary,
@@ -90,14 +90,27 @@ def summary(plugin: Plugin, operator: str) -> str:
         return ""
 
 
-def solver_table() -> dict[str, dict[str, Any]]:
-    """Name → what it is, what it needs and what it costs, from the registry of methods."""
+def solver_table(plugin: Plugin) -> dict[str, dict[str, Any]]:
+    """Name → what it is, what it needs and what it costs, from the registry that it uses."""
     from sfumato.inverse.registry import METHODS
+    from sfumato.inverse.tokens.registry import TABLE
+    from sfumato.inverse.tokens.tasks import TokenTask
 
-    return {
-        name: {"kind": m.kind, "needs": list(m.needs), "cost": list(m.cost), "summary": m.summary}
-        for name, m in METHODS.items()
-    }
+    found: dict[str, dict[str, Any]] = {}
+    kinds = [plugin.part("operators", name) for name in plugin.operators]
+    if any(issubclass(kind, TokenTask) for kind in kinds):
+        found |= {
+            name: {"kind": m.kind, "needs": list(m.needs), "cost": m.cost, "summary": m.summary}
+            for name, m in TABLE.items()
+        }
+    if not all(issubclass(kind, TokenTask) for kind in kinds):
+        found |= {
+            name: {
+                "kind": m.kind, "needs": list(m.needs), "cost": list(m.cost), "summary": m.summary
+            }
+            for name, m in METHODS.items()
+        }  # fmt: skip
+    return found
 
 
 def install_line(plugin: Plugin) -> str:

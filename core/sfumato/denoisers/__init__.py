@@ -7,6 +7,7 @@ from sfumato.denoisers.analytic import (
     mean_square_noise,
 )
 from sfumato.denoisers.base import Condition, Denoiser, Estimate, Rescaled, tweedie
+from sfumato.denoisers.between import Between
 from sfumato.denoisers.categorical import (
     Beliefs,
     Informed,
@@ -15,12 +16,14 @@ from sfumato.denoisers.categorical import (
     visible,
 )
 from sfumato.denoisers.chain import ChainPrior
+from sfumato.denoisers.classifier import ClassifierGuided
 from sfumato.denoisers.empirical import DataSetPrior
 from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.denoisers.exact import Exact, GaussianPrior, MixturePrior
 from sfumato.denoisers.experts import MixtureOfExperts, ProductOfExperts
 from sfumato.denoisers.guided import ClassifierFree
 from sfumato.denoisers.heads import SquareHead, square_loss
+from sfumato.denoisers.manifolds import PointsOnManifold, Tangent
 from sfumato.denoisers.markov import MarkovChain
 from sfumato.denoisers.parametrisations import (
     PARAMETRISATIONS,
@@ -29,6 +32,7 @@ from sfumato.denoisers.parametrisations import (
     Preconditioned,
     coefficients,
 )
+from sfumato.denoisers.spectral import InBasis
 from sfumato.denoisers.spread import WithVariance
 from sfumato.denoisers.tables import JointTable
 from sfumato.denoisers.token_networks import TokenNetwork
@@ -37,8 +41,10 @@ __all__ = [
     "PARAMETRISATIONS",
     "AnalyticVariance",
     "Beliefs",
+    "Between",
     "ChainPrior",
     "ClassifierFree",
+    "ClassifierGuided",
     "Coefficients",
     "Condition",
     "DataSetPrior",
@@ -47,6 +53,7 @@ __all__ = [
     "Estimate",
     "Exact",
     "GaussianPrior",
+    "InBasis",
     "Informed",
     "JointTable",
     "MarkovChain",
@@ -54,10 +61,12 @@ __all__ = [
     "MixturePrior",
     "Network",
     "Padded",
+    "PointsOnManifold",
     "Preconditioned",
     "ProductOfExperts",
     "Rescaled",
     "SquareHead",
+    "Tangent",
     "Tiled",
     "TokenDenoiser",
     "TokenNetwork",

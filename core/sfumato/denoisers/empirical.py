@@ -4,7 +4,8 @@ If x₀ is one of x₁ … x_N, each equally likely, then given x_t = α x₀ + 
 
     p(k | x_t) ∝ exp(−‖x_t − α xₖ‖²/(2σ²)),    E[x₀ | x_t] = Σₖ p(k | x_t) xₖ.
 
-This is what a network trained without end on these points would return: it can only repeat them.
+or, where the process has another noise, with its density. This is what a network trained without
+end on these points would return: it can only repeat them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.denoisers.base import Condition, Estimate
-from sfumato.denoisers.exact import TINY, Exact
+from sfumato.denoisers.exact import Exact
 from sfumato.denoisers.uneven import choose
 from sfumato.errors import ShapeError
 from sfumato.noise import Streams
@@ -52,13 +53,13 @@ class DataSetPrior(Exact):
         return self.points.flatten(1).double()
 
     def scores(self, x_t: Tensor, t: Level) -> Tensor:
-        """−‖x_t − α xₖ‖²/(2σ²), ``[batch, k]``."""
+        """ln p(x_t | xₖ), ``[batch, k]``."""
         x, table = self.rows(x_t), self.table.to(x_t.device)
         alpha, sigma = like(t.alpha, x), like(t.sigma, x)
         # ‖x_t‖² is the same for all k, but leaving it in keeps ln p right
         square = (x**2).sum(1, keepdim=True) - 2 * alpha * x @ table.T
         square = (square + alpha**2 * (table**2).sum(1)).clamp(min=0)
-        return -square / (2 * sigma**2).clamp(min=TINY)
+        return self.process.log_noise(square, torch.as_tensor(sigma), table.shape[1])
 
     def __call__(
         self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
@@ -85,12 +86,7 @@ class DataSetPrior(Exact):
         )
 
     def log_prob(self, x_t: Float[Tensor, "batch *x"], t: Level) -> Float[Tensor, " batch"]:
-        n = self.table.shape[1]
-        width = (
-            (math.tau * like(t.sigma, self.rows(x_t)).square().clamp(min=TINY)).log().squeeze(-1)
-        )
-        scores = self.scores(x_t, t).logsumexp(dim=1) - math.log(len(self.points))
-        return scores - n / 2 * width
+        return self.scores(x_t, t).logsumexp(dim=1) - math.log(len(self.points))
 
     def sample(self, streams: Streams) -> Float[Tensor, "batch *x"]:
         share = torch.ones(1, dtype=torch.float64, device=self.points.device) / len(self.points)

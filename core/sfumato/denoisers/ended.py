@@ -1,4 +1,4 @@
-"""Texts of unknown length in rows of known length: the text, and a sign for its end up to the row's.
+"""Texts of unknown length in rows of known length: the text, then a sign for its end.
 
 A chain of K tokens says nothing about where a text ends. ``Ended`` adds token K, the end, at weight
 1 after any history, and after it nothing but itself. A row with l tokens before its first end

@@ -144,7 +144,8 @@ class Mixed(Exact):
     def seen(self, x_t: Tensor, t: Level) -> tuple[Tensor, ...]:
         """Per component: ln wₖ p(x_t | k), E[x₀ | x_t, k] and λσ²/(α²λ + σ²)."""
         x = self.rows(x_t)[:, None]
-        alpha, sigma = like(t.alpha, x), like(t.sigma, x)
+        fit = spread_out if t.uneven else like
+        alpha, sigma = (fit(c, x_t if t.uneven else x) for c in (t.alpha, t.sigma))
         centres, powers = self.centres.to(x.device), self.powers.to(x.device).clamp(min=0)
         total = (alpha**2 * powers + sigma**2).clamp(min=TINY)
         offset = self.analyse(x - alpha * centres)
@@ -156,7 +157,7 @@ class Mixed(Exact):
     def __call__(
         self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
     ) -> Estimate:
-        if t.uneven:
+        if t.uneven and self.eigen[1] is not None:  # else every element is seen by itself
             return seen_unevenly(self, x_t, t)
         scores, means, spread = self.seen(x_t, t)
         share = scores.softmax(dim=1)
@@ -241,6 +242,11 @@ class Mixed(Exact):
         return MixturePrior(
             self.process, scores.softmax(dim=0), means.reshape(-1, *self.shape), covariances
         )
+
+
+def spread_out(c: Tensor, x: Tensor) -> Float[Tensor, "batch 1 n"]:
+    """Coefficients of an uneven level, one for each element of ``x``."""
+    return c.to(device=x.device).expand(x.shape).flatten(1)[:, None].double()
 
 
 @dataclass(frozen=True, eq=False)

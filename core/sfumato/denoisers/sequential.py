@@ -25,7 +25,7 @@ from torch import Tensor
 
 from sfumato.errors import ShapeError
 
-__all__ = ["Coarse", "MarkovSequence", "Sequential", "walk"]
+__all__ = ["Coarse", "MarkovSequence", "Sequential", "draw", "walk"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class MarkovSequence(Sequential):
         return states
 
 
-def walk(chain: Sequential, rows: Sequence[Int[ndarray, " length"]]) -> list[ndarray]:
+def walk(chain: Sequential, rows: Sequence[Int[ndarray, " _"]]) -> list[ndarray]:
     """ln p(x_i | x before i) of rows, side by side, each from the chain's beginning.
 
     Their sum is ln p(x): the chain rule.
@@ -138,3 +138,24 @@ def walk(chain: Sequential, rows: Sequence[Int[ndarray, " length"]]) -> list[nda
     for place, index in enumerate(order):
         logs[index] = found[place, : lengths[index]]
     return logs
+
+
+def draw(chain: Sequential, uniforms: Float[ndarray, "rows places"]) -> Int[ndarray, "rows length"]:
+    """Rows from p(x), written from left to right: exact, one step of the chain per place.
+
+    Args:
+        chain: The prior.
+        uniforms: Numbers in [0, 1): one for each place, and one before them for the first state.
+    """
+    begin, weights = chain.initial()
+    ends = np.cumsum(weights)
+    states = begin[np.minimum((ends <= uniforms[:, :1] * ends[-1]).sum(axis=1), len(begin) - 1)]
+    x = np.zeros((len(uniforms), uniforms.shape[1] - 1), np.int64)
+    each = np.arange(len(x))
+    for i in range(x.shape[1]):
+        probs, following = chain.follow(states)
+        ends = np.cumsum(probs, axis=1)
+        place = uniforms[:, i + 1 : i + 2] * ends[:, -1:]
+        x[:, i] = np.minimum((ends <= place).sum(axis=1), chain.tokens - 1)
+        states = following[each, x[:, i]]
+    return x

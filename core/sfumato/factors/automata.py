@@ -184,6 +184,10 @@ class Deterministic(Edged):
 
     def __post_init__(self) -> None:
         n = len(self.table)
+        if not self.table.numel():
+            raise InvalidOptionError(
+                self.name, f"a table of {n} states for {self.table.shape[1]} tokens", "give both"
+            )
         low, high = int(self.table.min()), int(self.table.max())
         if low < -1 or high >= n or len(self.accepting) != n or not 0 <= self.start < n:
             raise InvalidOptionError(
@@ -273,7 +277,14 @@ class Deterministic(Edged):
         """Members followed by any number of ``end`` tokens, which occur nowhere else.
 
         For rows of fixed length that hold a text of any length. Complements must be taken before.
+
+        Raises:
+            InvalidOptionError: If there is no such token.
         """
+        if not 0 <= end < self.tokens:
+            raise InvalidOptionError(
+                self.name, f"end token {end}", f"choose one from 0 to {self.tokens - 1}"
+            )
         table = torch.cat([self.table, self.table.new_full((1, self.tokens), -1)])
         table[:, end] = torch.where(
             torch.cat([self.accepting, torch.tensor([True])]), self.states, -1

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sfumato import draws
 from sfumato.errors import InvalidOptionError
 from sfumato.factors.base import Arcs, Machine
 from sfumato.noise import Streams
@@ -137,21 +138,26 @@ class EditChannel:
 
     def corrupt(self, x: Int[Tensor, "batch length"], streams: Streams) -> list[list[int]]:
         """A draw of what is seen of each item; the lengths differ."""
-        losses, confusion, letters = self.losses, self.confusion.double(), self.frequencies
+        gaps = draws.uniform(x.new_zeros(len(x), x.shape[1] + 1).double(), streams)
+        before = (torch.log1p(-gaps) / torch.tensor(self.inserted).double().log()).floor().long()
+        kept = draws.uniform(x.double(), streams) >= self.losses[x]
+        read = draws.choose(self.confusion[x], streams)
         seen: list[list[int]] = []
-        for row, generator in zip(x.tolist(), streams.generators, strict=True):
-
-            def happens(chance: float, g: torch.Generator = generator) -> bool:
-                return float(torch.rand((), dtype=torch.float64, generator=g)) < chance
-
-            def pick(p: Tensor, g: torch.Generator = generator) -> int:
-                return int(torch.multinomial(p, 1, generator=g))
-
-            text: list[int] = []
-            for token in [*row, None]:
-                while happens(self.inserted):
-                    text.append(pick(letters))
-                if token is not None and not happens(float(losses[token])):
-                    text.append(pick(confusion[token]))
+        for item, generator in enumerate(streams.generators):
+            n, text = int(before[item].sum()), []
+            letters = self.letters_for(n, generator)
+            for place, count in enumerate(before[item].tolist()):
+                text += [letters.pop() for _ in range(count)]
+                if place < x.shape[1] and bool(kept[item, place]):
+                    text.append(int(read[item, place]))
             seen.append(text)
         return seen
+
+    def letters_for(self, n: int, generator: torch.Generator) -> list[int]:
+        """Letters for n insertions."""
+        if not n:
+            return []
+        drawn: list[int] = torch.multinomial(
+            self.frequencies, n, replacement=True, generator=generator
+        ).tolist()
+        return drawn

@@ -43,7 +43,8 @@ class Edits(Machine):
         name: What error messages call it.
 
     Raises:
-        InvalidOptionError: If y holds a symbol that the channel lacks, or the band is negative.
+        InvalidOptionError: If y holds a symbol that the channel lacks, the end is no token, or the
+            band is negative.
     """
 
     channel: EditChannel
@@ -61,6 +62,12 @@ class Edits(Machine):
                 self.name, f"observed symbols {int(y.min())} to {int(y.max())}",
                 f"number them from 0 to {n - 1}, as the channel does",
             )  # fmt: skip
+        if self.end is not None and not 0 <= self.end < self.channel.tokens:
+            raise InvalidOptionError(
+                self.name,
+                f"end token {self.end}",
+                f"choose one from 0 to {self.channel.tokens - 1}",
+            )
         if self.band is not None and self.band < 0:
             raise InvalidOptionError(self.name, f"band {self.band}", "choose 0 or more")
         object.__setattr__(self, "tokens", self.channel.tokens)

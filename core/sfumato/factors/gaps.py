@@ -68,6 +68,9 @@ def gaps(
         tokens: K.
         end: Token that fills the row after the text, and is in no gap. ``None``: no rest.
         name: What error messages call it.
+
+    Raises:
+        InvalidOptionError: If a known part holds the end or what is no token, or the end is none.
     """
     symbols = sorted({token for part in parts if not isinstance(part, Gap) for token in part})
     if (symbols and not 0 <= symbols[0] <= symbols[-1] < tokens) or end in symbols:
@@ -75,6 +78,8 @@ def gaps(
             name, f"known tokens {symbols[0]} to {symbols[-1]}",
             f"number them from 0 to {tokens - 1}, and leave out the end token",
         )  # fmt: skip
+    if end is not None and not 0 <= end < tokens:
+        raise InvalidOptionError(name, f"end token {end}", f"choose one from 0 to {tokens - 1}")
     named = symbols if end is None else [*symbols, end]
     classes = torch.full((tokens,), len(named))
     classes[named] = torch.arange(len(named))

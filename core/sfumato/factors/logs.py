@@ -45,7 +45,9 @@ def mix(
 
 
 def least(values: Tensor) -> float:
-    """The smallest finite value; −∞ if there is none."""
+    """The smallest finite value; −∞ if all are −∞, 0 if there are none."""
+    if not values.numel():
+        return 0.0
     finite = values.masked_fill(values == -torch.inf, torch.inf).amin()
     return float(finite.nan_to_num(nan=-torch.inf, posinf=-torch.inf))
 

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfumato import draws
-from sfumato.errors import ImpossibleError, ShapeError
+from sfumato.errors import ImpossibleError, NotFiniteError, ShapeError
 from sfumato.factors.base import Machine
 from sfumato.noise import Streams
 
@@ -43,6 +43,7 @@ class Tilted:
 
     Raises:
         ShapeError: If the machine has another alphabet or is for another number of places.
+        NotFiniteError: If a belief is NaN or +∞.
     """
 
     machine: Machine
@@ -226,3 +227,6 @@ def fits(machine: Machine, log_q: Tensor) -> None:
     if log_q.ndim != 3 or log_q.shape[-1] != tokens or places not in (None, log_q.shape[1]):
         length = "length" if places is None else places
         raise ShapeError(f"beliefs for {machine}", log_q.shape, f"batch×{length}×{tokens}")
+    bad = int((log_q.isnan() | log_q.isposinf()).sum())
+    if bad:
+        raise NotFiniteError(f"beliefs for {machine}", bad, log_q.numel())

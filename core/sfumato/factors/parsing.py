@@ -25,7 +25,7 @@ from sfumato.factors.expressions import (
 
 __all__ = ["parse"]
 
-DEEPEST = 100  # groups within groups
+DEEPEST = 50  # groups within groups
 DIGITS = "0123456789"
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
 KINDS: dict[str, Callable[[str], bool]] = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError, UnsupportedError
@@ -199,11 +199,9 @@ class Pair(Machine):
         """Messages with the states of both on axes of their own."""
         return log_s.reshape(len(log_s), self.few.states, self.wide.states)
 
-    def restricted(self, log_q: Tensor, kind: int) -> Tensor:
-        """Beliefs in the tokens of one class, one row for each item and state of ``few``."""
-        other = (self.few.classes != kind).to(log_q.device)
-        only = log_q.masked_fill(other, -torch.inf)
-        return only.repeat_interleave(self.few.states, dim=0)
+    def only(self, log_q: Tensor, kind: int) -> Tensor:
+        """Beliefs in the tokens of one class."""
+        return log_q.masked_fill((self.few.classes != kind).to(log_q.device), -torch.inf)
 
     def moved(self, log_s: Tensor, kind: int, *, back: bool = False) -> Tensor:
         """Carries the state of ``few`` along its transitions for one class of tokens."""
@@ -211,35 +209,43 @@ class Pair(Machine):
         chosen = edges.reading == kind
         source, target = edges.source[chosen], edges.target[chosen]
         source, target = (target, source) if back else (source, target)
-        taken = log_s[:, source] + edges.log_weight[chosen].unsqueeze(-1)
-        columns = taken.transpose(1, 2).flatten(0, 1)
-        led = group(columns, target, self.few.states)
-        return led.reshape(len(log_s), -1, self.few.states).transpose(1, 2)
+        wide = alive(log_s.permute(2, 0, 1).flatten(1)).nonzero()[:, 0]
+        taken = log_s[..., wide][:, source] + edges.log_weight[chosen].unsqueeze(-1)
+        led = group(taken.transpose(1, 2).flatten(0, 1), target, self.few.states)
+        out = torch.full_like(log_s, -torch.inf)
+        out[..., wide] = led.reshape(len(log_s), -1, self.few.states).transpose(1, 2)
+        return out
 
     def forward(self, place: int, log_a: Tensor, log_q: Tensor) -> Tensor:
         a, parts = self.split(log_a), []
+        item, few = alive(a).nonzero(as_tuple=True)
         for kind in range(self.few.kinds):
-            rows = self.wide.forward(place, a.flatten(0, 1), self.restricted(log_q, kind))
-            parts.append(self.moved(rows.reshape(a.shape), kind))
+            led = torch.full_like(a, -torch.inf)
+            led[item, few] = self.wide.forward(place, a[item, few], self.only(log_q, kind)[item])
+            parts.append(self.moved(led, kind))
         return torch.logsumexp(torch.stack(parts), dim=0).flatten(1)
 
     def backward(self, place: int, log_b: Tensor, log_q: Tensor) -> Tensor:
         b, parts = self.split(log_b), []
         for kind in range(self.few.kinds):
-            rows = self.moved(b, kind, back=True).flatten(0, 1)
-            parts.append(self.wide.backward(place, rows, self.restricted(log_q, kind)))
+            after = self.moved(b, kind, back=True)
+            item, few = alive(after).nonzero(as_tuple=True)
+            after[item, few] = self.wide.backward(
+                place, after[item, few], self.only(log_q, kind)[item]
+            )
+            parts.append(after)
         return torch.logsumexp(torch.stack(parts), dim=0).reshape(log_b.shape)
 
     def tilt(self, place: int, log_a: Tensor, log_b: Tensor) -> Tensor:
         a, b = self.split(log_a), self.split(log_b)
-        out = log_a.new_full((len(log_a), self.tokens), -torch.inf)
+        out = log_a.new_full((*a.shape[:2], self.tokens), -torch.inf)
         for kind in range(self.few.kinds):
-            rows = self.moved(b, kind, back=True).flatten(0, 1)
-            tilts = self.wide.tilt(place, a.flatten(0, 1), rows)
+            after = self.moved(b, kind, back=True)
+            item, few = (alive(a) & alive(after)).nonzero(as_tuple=True)
             tokens = (self.few.classes == kind).nonzero()[:, 0]
-            each = tilts.reshape(*a.shape[:2], -1)[..., tokens]
-            out[:, tokens] = torch.logsumexp(each, dim=1)
-        return out
+            tilts = self.wide.tilt(place, a[item, few], after[item, few])
+            out[item.unsqueeze(1), few.unsqueeze(1), tokens] = tilts[:, tokens]
+        return torch.logsumexp(out, dim=1)
 
     def advance(self, place: int, log_a: Tensor, token: Tensor) -> Tensor:
         a = self.split(log_a)
@@ -263,3 +269,8 @@ class Pair(Machine):
             edges.target[edge] * self.wide.states + arcs.target[arc],
             arcs.log_weight[arc] + edges.log_weight[edge],
         )
+
+
+def alive(log_s: Float[Tensor, "*rows n"]) -> Bool[Tensor, "*rows"]:
+    """Which rows hold a state of positive weight; the others need no step."""
+    return (log_s > -torch.inf).any(dim=-1)

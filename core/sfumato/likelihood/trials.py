@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,12 +22,24 @@ from torch import Tensor
 from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import TokenDenoiser, valid_places
-from sfumato.errors import InvalidOptionError
+from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.likelihood.terms import require_tokens
 from sfumato.noise import Streams
-from sfumato.processes import Categorical, TokenLevel
+from sfumato.processes import Categorical, Gaussian, TokenLevel
 
-__all__ = ["Bound", "Budget", "Trial", "average", "chosen", "drawn_level", "drawn_step"]
+__all__ = [
+    "Bound",
+    "Budget",
+    "Piece",
+    "Trial",
+    "average",
+    "chosen",
+    "drawn_level",
+    "drawn_step",
+    "pieces",
+    "require_even",
+    "stratified",
+]
 
 
 @dataclass(frozen=True)
@@ -117,9 +130,47 @@ def average(
     """The mean of ``term`` over the draws of each item."""
     with torch.no_grad():
         found = [term(trial) for trial in trials(denoiser, x_0, streams, condition, budget)]
-    values = torch.cat(found).double().reshape(len(x_0), budget.draws)
+    return stratified(torch.cat(found).double().reshape(len(x_0), budget.draws))
+
+
+def require_even(process: Gaussian, method: str) -> None:
+    """Refuses processes whose elements have levels of their own.
+
+    Raises:
+        UnsupportedError: If it is one.
+    """
+    if process.level(process.schedule.t_max).uneven:
+        raise UnsupportedError(
+            method, "one level for all elements", f"{type(process).__name__} has many",
+            ["gaussian_bound(grid=…)"],
+        )  # fmt: skip
+
+
+def stratified(values: Float[Tensor, "batch draws"]) -> Bound:
+    """The mean of values of neighbouring strata, with the error above."""
     pairs = values[:, 0::2] - values[:, 1::2]
-    return Bound(values.mean(dim=1), pairs.square().sum(dim=1).sqrt() / budget.draws)
+    return Bound(values.mean(dim=1), pairs.square().sum(dim=1).sqrt() / values.shape[1])
+
+
+class Piece(NamedTuple):
+    """Draws that are computed in one call: for each the item, its position and its stream."""
+
+    item: Int[Tensor, " rows"]
+    u: Float[Tensor, " rows"]
+    streams: Streams
+
+
+def pieces(x_0: Tensor, streams: Streams, budget: Budget) -> Iterator[Piece]:
+    """All draws of all items, item by item, in pieces of ``budget.batch`` rows."""
+    n = budget.draws
+    inside = draws.uniform(torch.empty(len(x_0), n, device=x_0.device), streams)
+    u = ((torch.arange(n, device=x_0.device) + inside) / n).flatten()
+    noise = streams.spawn("draws of a bound")
+    for first in range(0, len(u), budget.batch):
+        rows = torch.arange(first, min(first + budget.batch, len(u)), device=x_0.device)
+        item, number = (rows // n).tolist(), (rows % n).tolist()
+        keys = [(*noise.keys[i], j) for i, j in zip(item, number, strict=True)]
+        yield Piece(rows // n, u[rows], Streams(noise.seed, keys))
 
 
 def trials(
@@ -129,21 +180,13 @@ def trials(
     condition: Condition,
     budget: Budget,
 ) -> Iterator[Trial]:
-    """All draws of all items, item by item, in pieces of ``budget.batch`` rows."""
-    n = budget.draws
+    """All draws of all items, in pieces."""
     valid = valid_places(x_0, condition)
     require_tokens(x_0, valid, denoiser.process.tokens)
     x_0 = torch.where(valid, x_0, 0)
-    inside = draws.uniform(torch.empty(len(x_0), n, device=x_0.device), streams)
-    u = ((torch.arange(n, device=x_0.device) + inside) / n).flatten()
-    noise = streams.spawn("draws of a bound")
-    for first in range(0, len(u), budget.batch):
-        rows = torch.arange(first, min(first + budget.batch, len(u)), device=x_0.device)
-        item, number = (rows // n).tolist(), (rows % n).tolist()
-        keys = [(*noise.keys[i], j) for i, j in zip(item, number, strict=True)]
-        index = rows // n
+    for index, u, noise in pieces(x_0, streams, budget):
         yield Trial(
-            denoiser.process, x_0[index], valid[index], u[rows], Streams(noise.seed, keys),
+            denoiser.process, x_0[index], valid[index], u, noise,
             functools.partial(log_beliefs, denoiser, chosen(condition, index, len(x_0))),
         )  # fmt: skip
 

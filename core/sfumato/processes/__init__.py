@@ -12,6 +12,8 @@ from sfumato.processes.grids import (
     var_linear,
     var_quadratic,
 )
+from sfumato.processes.learned import Learned, Monotone
+from sfumato.processes.manifolds import Manifold, Riemannian, Sphere, Torus
 from sfumato.processes.matrix import Dense, Rates, Steps
 from sfumato.processes.mixing import Absorbing, Hybrid, Marginal, Mixing, Uniform
 from sfumato.processes.product import Levels, Product
@@ -26,6 +28,8 @@ from sfumato.processes.schedules import (
     SubVP,
     Table,
 )
+from sfumato.processes.spectral import Attenuation, Blur, Cosines, Fade, Heat, Spectral, Steady
+from sfumato.processes.student import Student
 from sfumato.processes.survivals import (
     CosineSurvival,
     LinearSurvival,
@@ -38,33 +42,47 @@ __all__ = [
     "VE",
     "VP",
     "Absorbing",
+    "Attenuation",
+    "Blur",
     "Categorical",
     "Confusion",
     "Cosine",
     "CosineSurvival",
+    "Cosines",
     "Dense",
+    "Fade",
     "Flow",
     "FractionalBeta",
     "Gaussian",
+    "Heat",
     "Hybrid",
+    "Learned",
     "Level",
     "Levels",
     "LinearBeta",
     "LinearSurvival",
+    "Manifold",
     "Marginal",
     "Mixing",
+    "Monotone",
     "NearestNeighbour",
     "Number",
     "Product",
     "Rates",
+    "Riemannian",
     "Scales",
     "Schedule",
+    "Spectral",
+    "Sphere",
+    "Steady",
     "Steps",
+    "Student",
     "SubVP",
     "Survival",
     "Table",
     "TableSurvival",
     "TokenLevel",
+    "Torus",
     "Uniform",
     "combine",
     "karras",

@@ -8,9 +8,10 @@ elements differ (an *uneven* level).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, overload
+from typing import ClassVar, NamedTuple, overload
 
 import torch
 from jaxtyping import Float
@@ -86,6 +87,8 @@ class Gaussian:
     """
 
     schedule: Schedule = field(default_factory=EDM)
+    normal: ClassVar[bool] = True
+    """Whether ε is normal and comes in independent steps."""
 
     def level(self, t: Tensor | float) -> Level:
         """The level at time ``t`` (0-dimensional, or one time per item)."""
@@ -125,7 +128,24 @@ class Gaussian:
 
         The data's share α x₀ is left out: it is below the noise by construction.
         """
-        return like(level.sigma, like_x) * streams.normal(like_x)
+        return like(level.sigma, like_x) * self.noise(like_x, streams)
+
+    def noise(self, like_x: Tensor, streams: Streams) -> Tensor:
+        """ε, shaped as ``like_x``: standard normal here, and what other processes put in place."""
+        return streams.normal(like_x)
+
+    def log_noise(self, square: Tensor, sigma: Tensor, n: int) -> Tensor:
+        """ln of the density of σε at a squared distance from its centre, in n dimensions."""
+        power = (sigma**2).clamp(min=1e-30)
+        return -square / (2 * power) - n / 2 * (math.tau * power).log()
+
+    def analyse(self, x: Float[Tensor, "batch *x"]) -> Float[Tensor, "batch *x"]:
+        """Signals to states: the same, but where states are coefficients of a basis."""
+        return x
+
+    def synthesise(self, x: Float[Tensor, "batch *x"]) -> Float[Tensor, "batch *x"]:
+        """States to signals."""
+        return x
 
 
 @overload

@@ -37,6 +37,9 @@ MEANING = {
     "head": "a head that is trained on squares",
     "estimate": "an estimate to start from",
     "generator": "another generator to start from",
+    "levels": "an estimator of noise levels",
+    "degradation": "a degradation that is no noise",
+    "manifold": "a prior on a manifold",
 }
 
 
@@ -112,6 +115,7 @@ PRESETS: dict[str, Preset] = {
     "seeds": Preset(EXP, "the reverse SDE in ε, exponential, first order", "Gonzalez et al., 2023", "2305.14267", opts(order=1, prediction="eps", eta=1.0), steps=60),
     "seeds-2m": Preset(EXP, "the same with two nodes", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="eps", eta=1.0), steps=40),
     "sa-solver": Preset(EXP, "stochastic Adams predictor and corrector", "Xue et al., 2023", "2309.05019", opts(order=2, corrector=True, eta=1.0), steps=25),
+    "reverse-diffusion": Preset("samplers.reverse_diffusion:ReverseDiffusion", "the reverse SDE in the steps of the process", "Song et al., 2021", "2011.13456", grid="uniform", steps=200),
     "adaptive": Preset("samplers.adaptive:Adaptive", "the reverse SDE with a step size per sample", "Jolicoeur-Martineau et al., 2021", "2105.14080", grid="log-snr", steps=2, cost=None),
     "predictor-corrector": Preset("samplers.predictor_corrector:PredictorCorrector", "the reverse SDE with Langevin steps", "Song et al., 2021", "2011.13456", steps=100, cost=2),
     "restart": Preset("samplers.restart:Restart", "Heun with restarts between σ/α 0.14 and 0.3", "Xu et al., 2023", "2306.14878", steps=18, cost=None),
@@ -123,6 +127,10 @@ PRESETS: dict[str, Preset] = {
     "dynamic-grid": Preset("samplers.planning:dynamic_grid", "the grid with the least bound", "Watson et al., 2021", "2106.03802", needs=("data",)),
     "ccdf": Preset("samplers.starts:Estimated", "start from a noised estimate", "Chung, Sim & Ye, 2022", "2112.05146", needs=("estimate",)),
     "es-ddpm": Preset("samplers.starts:Generated", "start from another generator's draws", "Lyu et al., 2022", "2205.12524", needs=("generator",)),
+    "noise-estimation": Preset("samplers.relevelled:Relevelled", "levels looked up in the state", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", needs=("levels",)),
+    "cold": Preset("samplers.cold:Cold", "undoes a degradation step by step", "Bansal et al., 2023", "2208.09392", needs=("degradation",)),
+    "heat-dissipation": Preset("samplers.cold:Cold", "undoes blur, with a little noise", "Rissanen et al., 2023", "2206.13397", opts(rule="naive", noise=0.0125), steps=200, needs=("degradation",)),
+    "geodesic": Preset("samplers.geodesic:Geodesic", "random walks on a torus or sphere", "De Bortoli et al., 2022", "2202.02763", grid="log-snr", steps=100, needs=("manifold",)),
     "horizons": Preset("samplers.horizons:horizons", "the best time to start at, and an auxiliary density", "Franzese et al., 2023", "2206.05173", needs=("data",)),
 }  # fmt: skip
 

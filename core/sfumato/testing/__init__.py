@@ -15,6 +15,7 @@ from sfumato.testing.operators import check_operator
 from sfumato.testing.plugins import check_plugin
 from sfumato.testing.processes import check_process
 from sfumato.testing.samplers import check_sampler
+from sfumato.testing.token_samplers import check_token_sampler
 from sfumato.testing.tokens import check_token_denoiser
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "check_process",
     "check_sampler",
     "check_token_denoiser",
+    "check_token_sampler",
 ]

@@ -2,8 +2,9 @@
 
 The declaration has a usable name and one-line texts, imports no torch, and every part it names
 resolves to what its table says it is. With an example signal, every file format is written and read
-back, and every task is followed from a clean signal to a measurement and to an operator that obeys
-the operator laws.
+back, and every task is followed: from a clean signal to a measurement and to an operator that obeys
+the operator laws; for a task on tokens, with a prior over tokens, to evidence that the clean signal
+itself does not contradict, and to a result whose samples depend on seed and number only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from sfumato.api import reconstruct
 from sfumato.inverse.tasks import Task
+from sfumato.inverse.tokens.tasks import TokenTask
 from sfumato.plugin import Plugin
 from sfumato.priors import Prior
 from sfumato.registry import plugins
@@ -32,10 +35,11 @@ from sfumato.signals import Format, Signal
 from sfumato.testing.comparisons import require
 from sfumato.testing.formats import check_format, check_suffixes
 from sfumato.testing.operators import check_operator
+from sfumato.token_priors import TokenPrior
 
 __all__ = ["check_plugin"]
 
-CALLABLES = ("metrics", "baselines", "converters", "datasets")
+CALLABLES = ("metrics", "baselines", "converters", "datasets", "codecs")
 HEAVY = ("torch", "numpy", "matplotlib")
 
 
@@ -44,6 +48,7 @@ def check_plugin(
     *,
     signal: Signal | None = None,
     tasks: Iterable[Task] = (),
+    prior: Prior | None = None,
     tolerance: float = 0.0,
     operator_tolerance: float | None = None,
 ) -> None:
@@ -54,6 +59,7 @@ def check_plugin(
         signal: A small clean example that every format can write. Without it formats and tasks are
             only resolved.
         tasks: Tasks to follow with ``signal``, such as ``plugin.operator("inpaint", noise=0.05)``.
+        prior: A small prior over tokens, for tasks on tokens.
         tolerance: Largest difference that writing and reading ``signal`` may cause, in its units.
         operator_tolerance: Passed to ``check_operator``.
 
@@ -73,7 +79,7 @@ def check_plugin(
         for name in getattr(plugin, table):
             value = plugin.part(table, name)
             require(callable(value), part(plugin, table, name), "it can be called")
-    for reference in filter(None, (plugin.pictures, plugin.demo)):
+    for reference in filter(None, (plugin.pictures, plugin.words, plugin.passages, plugin.demo)):
         require(callable(plugin.resolve(reference)), f"'{reference}'", "it can be called")
     check_priors(plugin)
     if signal is not None:
@@ -82,7 +88,10 @@ def check_plugin(
                 path = Path(folder) / f"example{format.suffixes[0]}"
                 check_format(format, signal, path, tolerance=tolerance)
         for task in tasks:
-            follow(task, signal, operator_tolerance)
+            if isinstance(task, TokenTask):
+                follow_tokens(task, signal, prior)
+            else:
+                follow(task, signal, operator_tolerance)
 
 
 def part(plugin: Plugin, table: str, name: str) -> str:
@@ -152,11 +161,12 @@ def check_tasks(plugin: Plugin) -> None:
 
 
 def documented(kind: type) -> set[str]:
-    """Fields that a class describes: in its docstring, or in a string after the field."""
-    text = inspect.getdoc(kind) or ""
-    found = set(re.findall(r"^\s*(\w+)(?: \(.*\))?:", text, re.MULTILINE))
+    """Fields that a class, or one that it extends, describes: in its docstring, or after them."""
+    found: set[str] = set()
     for base in kind.__mro__:
         if dataclasses.is_dataclass(base):
+            text = inspect.cleandoc(base.__doc__ or "")
+            found |= set(re.findall(r"^\s*(\w+)(?: \(.*\))?:", text, re.MULTILINE))
             body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
             assert isinstance(body, ast.ClassDef)
             for field, after in itertools.pairwise(body.body):
@@ -171,9 +181,53 @@ def check_priors(plugin: Plugin) -> None:
     for name in plugin.priors if plugins().get(plugin.name) is plugin else ():
         subject = part(plugin, "priors", name)
         prior = Prior.load(name, plugin=plugin.name)
-        require(prior.backbone in plugin.backbones, subject, "its backbone is declared")
+        names = prior.backbone.split("+") if isinstance(prior, TokenPrior) else [prior.backbone]
+        declared = all(backbone in plugin.backbones for backbone in names)
+        require(declared, subject, "its backbone is declared", prior.backbone)
+        if isinstance(prior, TokenPrior):
+            name = getattr(prior.codec, "name", "")
+            require(name in plugin.codecs, subject, "its codec is declared", str(name))
+            check_codec(prior.codec, subject)
         for key in ("name", "licence", "data"):
             require(key in prior.card, subject, f"its card has '{key}'", ", ".join(prior.card))
+
+
+def check_codec(codec: Any, subject: object) -> None:
+    """What every codec of tokens has, and that what it writes it reads again."""
+    for part_name in ("encode", "decode", "to_signal", "to_dict"):
+        require(callable(getattr(codec, part_name, None)), subject, f"its codec has {part_name}")
+    ids = torch.arange(min(codec.tokens, 8))
+    signal = codec.to_signal(codec.decode(ids))
+    require(isinstance(signal, Signal), subject, "to_signal returns a Signal")
+
+
+def follow_tokens(task: TokenTask, signal: Signal, prior: Prior | None) -> None:
+    """Clean signal → damaged signal → evidence on tokens → result."""
+    require(isinstance(prior, TokenPrior), task, "a task on tokens is followed with a prior")
+    assert isinstance(prior, TokenPrior)
+    damaged = task.degrade(signal, seed=0)
+    require(isinstance(damaged, Signal), task, "degrade returns a Signal")
+    again = task.degrade(signal, seed=0)
+    require(torch.equal(damaged.data, again.data), task, "degrade depends on its seed only")
+    task.check(damaged)
+    posed = task.pose(damaged, prior)
+    require(bool(posed.parts), task, "degrade leaves something open")
+    for one in posed.parts:
+        denoiser = one.denoiser or prior.denoiser
+        law = "sites are ln p(y_i | x_i = v), one column a token"
+        require(one.sites.shape[-1] == denoiser.process.tokens, task, law, f"{one.sites.shape}")
+        possible = (one.sites > -torch.inf).any(dim=-1)
+        require(bool(possible.all()), task, "every place allows some token")
+    two = reconstruct(prior, task, damaged, n=2, seed=1)
+    three = reconstruct(prior, task, damaged, n=3, seed=1)
+    same = all(torch.equal(a, b) for a, b in zip(two.samples, three.samples, strict=False))
+    require(same, task, "a sample depends on its seed and number only")
+    for what, values in (("confidence", two.confidence), ("altered", two.altered)):
+        size = f"{len(values)} for {len(two.estimate)}"
+        law = f"{what} has a value for every element"
+        require(len(values) == len(two.estimate), task, law, size)
+    inside = bool(((two.confidence >= 0) & (two.confidence <= 1 + 1e-9)).all())
+    require(inside, task, "confidences are probabilities")
 
 
 def follow(task: Task, signal: Signal, tolerance: float | None) -> None:

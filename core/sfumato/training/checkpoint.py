@@ -34,6 +34,7 @@ from sfumato.errors import CheckpointError, SfumatoError, UnwritableFileError
 from sfumato.training import lora
 from sfumato.training.configs import TrainConfig
 from sfumato.training.ema import EMA
+from sfumato.training.histories import History
 
 __all__ = ["State", "average", "latest", "restore", "save"]
 
@@ -59,6 +60,7 @@ class State:
         total: Samples of one step over all processes.
         step: How many steps are done.
         scaler: Scales the loss in fp16; without effect otherwise.
+        history: Losses that loss-aware times are drawn by.
     """
 
     network: nn.Module
@@ -70,6 +72,7 @@ class State:
     scaler: torch.amp.GradScaler = field(
         default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False)
     )
+    history: History | None = None
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to keep: everything, or adapters and buffers."""
@@ -120,6 +123,7 @@ def write(state: State, work: Path) -> None:
         "sample": state.step * state.total,
         "total": state.total,
         "config": state.config.as_dict(),
+        "losses": None if state.history is None else state.history.state(),
         "digests": {name: digest(work / name) for name in names},
     }
     (work / "state.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -244,4 +248,6 @@ def fill(state: State, description: dict[str, Any], checkpoint: Path) -> None:
         training = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
     state.optimizer.load_state_dict(training["optimizer"])
     state.scaler.load_state_dict(training["scaler"])
+    if state.history is not None:
+        state.history.restore(description["losses"])
     state.step = int(description["step"])

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from sfumato.errors import InvalidOptionError, UnknownNameError
 
 __all__ = [
+    "CouplingName",
     "LoRA",
     "MixedPrecision",
     "Schedule",
@@ -23,8 +24,9 @@ __all__ = [
 
 Schedule = Literal["cosine", "constant", "wsd"]
 MixedPrecision = Literal["auto", "no", "bf16", "fp16"]
-WeightName = Literal["edm", "min-snr", "uniform", "likelihood"]
-TimesName = Literal["log-normal", "uniform"]
+WeightName = Literal["edm", "min-snr", "uniform", "soft", "likelihood"]
+TimesName = Literal["log-normal", "log-uniform", "uniform", "loss-aware"]
+CouplingName = Literal["drawn", "optimal"]
 TokenLossName = Literal[
     "",
     "k-uniform",
@@ -85,11 +87,14 @@ class TrainConfig:
         mixed_precision: ``auto`` is bf16 on GPUs that have it, fp16 on older ones, else none.
         weight: Weight of the loss over noise levels; see ``sfumato.training.losses``.
         gamma: Cap of the signal-to-noise ratio in ``min-snr``.
-        times: Distribution of the noise levels.
+        times: Distribution of the noise levels; ``loss-aware`` learns it as it goes, see
+            ``sfumato.training.histories``, and goes with the weight ``likelihood``.
         times_mean: Mean of ln σ/α in ``log-normal``.
         times_std: Its standard deviation.
         uneven: Share of the items whose elements are at levels of their own, for networks with a
             noise map; see ``sfumato.training.uneven``.
+        coupling: ``drawn`` pairs data with noise, or with the other data set of ``Pairs``, as they
+            come; ``optimal`` at the least cost within a forward pass, which makes flows straighter.
         low_discrepancy: Whether the times of a batch are spread evenly (Kingma et al., 2021).
         variance_weight: Weight of the likelihood that trains a network's variance head.
         label_dropout: Probability of hiding a label, for classifier-free guidance; only for
@@ -131,6 +136,7 @@ class TrainConfig:
     times_mean: float = -1.2
     times_std: float = 1.2
     uneven: float = 0.0
+    coupling: CouplingName = "drawn"
     low_discrepancy: bool = False
     variance_weight: float = 0.05
     label_dropout: float = 0.1
@@ -165,6 +171,8 @@ class TrainConfig:
         demand("training", self, "uneven", 0 <= self.uneven <= 1, "use [0, 1]")
         density = not (self.uneven and self.weight == "likelihood")
         demand("training", self, "uneven", density, "uneven levels have no density; weigh by edm")
+        aware = self.times != "loss-aware" or self.weight == "likelihood"
+        demand("training", self, "times", aware, "set weight='likelihood', which divides by p(t)")
         demand("training", self, "label_dropout", 0 <= self.label_dropout <= 1, "use [0, 1]")
         both = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         demand("training", self, "betas", both, "use two numbers in [0, 1)")
@@ -172,6 +180,7 @@ class TrainConfig:
         choose("mixed precision", self.mixed_precision, get_args(MixedPrecision))
         choose("weight", self.weight, get_args(WeightName))
         choose("times", self.times, get_args(TimesName))
+        choose("coupling", self.coupling, get_args(CouplingName))
         choose("token loss", self.token_loss, get_args(TokenLossName))
         adapters = self.muon > 0 and self.lora is not None
         demand("training", self, "muon", not adapters, "train adapters with AdamW (muon=0)")

@@ -94,6 +94,13 @@ def finetune(
     config = config or TrainConfig()
     folder = files.check_folder(out, overwrite=overwrite or resume)
     check_item(prior, data, config)
+    counted = prior.refit(data)
+    if counted is not None:
+        prepare(folder, keep=False)
+        about = training_card(prior, data, config, counted[1])
+        tuned = counted[0].with_network(counted[0].network, card=about)
+        publish(tuned, folder)
+        return tuned
     try:
         accelerator = accelerate(log_with=tracker or None, project_dir=folder / "logs")
     except ValueError as error:
@@ -225,15 +232,22 @@ def finish(
 def card(prior: Prior, data: Data, config: TrainConfig, folder: Path) -> dict[str, Any]:
     """The model card: where the weights come from, and how well they do."""
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    scores = [json.loads(line) for line in lines if "validation_loss" in line]
+    rows = [json.loads(line) for line in lines if "validation_loss" in line]
+    scores = {"validation_loss": rows[-1]["validation_loss"]} if rows else {}
+    return training_card(prior, data, config, scores)
+
+
+def training_card(
+    prior: Prior, data: Data, config: TrainConfig, scores: dict[str, float]
+) -> dict[str, Any]:
+    """The card of a prior that comes from ``prior``, with its scores."""
     earlier = {key: value for key, value in prior.card.items() if key != "training"}
     training: dict[str, Any] = {
         "parent": prior.hash(),
         "items": len(data),
         "config": config.as_dict(),
+        **scores,
     }
-    if scores:
-        training["validation_loss"] = scores[-1]["validation_loss"]
     about = getattr(data, "card", None)
     return {**earlier, **({"data": about} if about is not None else {}), "training": training}
 

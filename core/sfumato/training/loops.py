@@ -32,6 +32,7 @@ from sfumato.training.checkpoint import State
 from sfumato.training.configs import TrainConfig
 from sfumato.training.ema import EMA
 from sfumato.training.feeds import Batch, Data, Share, batches
+from sfumato.training.histories import History, Piecewise
 from sfumato.training.objectives import Trainable, batch_losses
 from sfumato.training.optimizers import optimizer
 from sfumato.training.schedules import ema_decay, learning_rate
@@ -109,6 +110,7 @@ def loop(
         config=config,
         total=config.batch * config.accumulation * accelerator.num_processes,
         scaler=precision.scaler(),
+        history=History() if config.times == "loss-aware" else None,
     )  # fmt: skip
     if resume is not None:
         checkpoint.restore(state, resume)
@@ -226,13 +228,29 @@ class Run:
                 with hold:
                     batch = next(feed)
                     u = positions(config, self.state.step, batch.numbers, self.state.total)
+                    history = self.state.history
+                    drawn = None if history is None else history.times()
                     with self.precision.autocast():
-                        losses = batch_losses(denoiser, self.codec, batch, config, u=u)
+                        losses = batch_losses(
+                            denoiser, self.codec, batch, config, u=u, distribution=drawn
+                        )
+                    if history is not None and drawn is not None:
+                        self.remember(history, drawn, u, losses.error.detach())
                     mean = (losses.error + config.variance_weight * losses.head).mean()
                     self.state.scaler.scale(mean / config.accumulation).backward()  # type: ignore[no-untyped-call]
                     total += losses.error.detach().mean() / config.accumulation
         reduced: Tensor = self.accelerator.reduce(total, "mean")
         return reduced.item()
+
+    def remember(self, history: History, drawn: Piecewise, u: Tensor, losses: Tensor) -> None:
+        """Adds the losses of all processes, as they were before importance weighed them."""
+        place = drawn.place(u)
+        bins = len(drawn.masses)
+        share = torch.tensor(drawn.masses, dtype=torch.float64) * bins / sum(drawn.masses)
+        relative = share[(place * bins).long().clamp(max=bins - 1)]
+        pairs = torch.stack([place, losses.double().cpu() * relative], dim=1)
+        found = self.accelerator.gather(pairs.to(self.accelerator.device, torch.float32)).cpu()
+        history.add(found[:, 0], found[:, 1])
 
 
 @contextlib.contextmanager

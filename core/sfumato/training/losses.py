@@ -12,6 +12,8 @@ so a weight is stated once, for x₀, and every parametrisation follows. With sn
     min-snr      min(snr, γ)      (Hang et al., 2023); on the network's own error this is
                                   min(snr, γ)/snr for ε and min(snr, γ)/(snr + 1) for v
     uniform      1                the error of x₀ itself
+    soft         α²               ‖C_t(x̂ − x₀)‖² where the corruption C_t = diag(α) differs from
+                                  element to element (Daras et al., 2022, eq. 8)
     likelihood   snr/p            p the density of the drawn ln σ/α: an unbiased estimate of the
                                   diffusion part of −ELBO in nats (Kingma et al., 2021, eq. 11)
 
@@ -30,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfumato.denoisers import Coefficients, Condition, Preconditioned
-from sfumato.errors import UnknownNameError
+from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.processes import Level, like
 from sfumato.training.times import Times
 
@@ -68,10 +70,15 @@ def likelihood(level: Level, c: Coefficients, gamma: float) -> Tensor:
     return level.ratio**-2
 
 
+def soft(level: Level, c: Coefficients, gamma: float) -> Tensor:
+    return level.alpha**2
+
+
 WEIGHTS: dict[str, Callable[[Level, Coefficients, float], Tensor]] = {
     "edm": edm,
     "min-snr": min_snr,
     "uniform": uniform,
+    "soft": soft,
     "likelihood": likelihood,
 }
 
@@ -95,9 +102,15 @@ def weight(
 
     Raises:
         UnknownNameError: If the table has no such row.
+        InvalidOptionError: For ``likelihood`` at uneven levels.
     """
     if name not in WEIGHTS:
         raise UnknownNameError("weight", name, WEIGHTS)
+    if name == "likelihood" and level.uneven:
+        raise InvalidOptionError(
+            "training", "weight=likelihood with levels that differ between elements",
+            "use weight=edm or soft: such levels have no common density",
+        )  # fmt: skip
     w = WEIGHTS[name](level, denoiser.coefficients(level), gamma)
     if name == "likelihood" and times is not None:
         w = w / times.density(denoiser.process, level.t)

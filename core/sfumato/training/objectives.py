@@ -13,9 +13,10 @@ from sfumato.denoisers import Preconditioned, TokenNetwork, valid_places
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams, derive
 from sfumato.training.configs import TrainConfig
+from sfumato.training.couplings import PARTNER, optimal
 from sfumato.training.feeds import Batch
 from sfumato.training.losses import Losses, denoising_loss, hide_labels, weight
-from sfumato.training.times import times
+from sfumato.training.times import Times, times
 from sfumato.training.token_losses import token_loss
 from sfumato.training.uneven import uneven_level, uneven_weight
 
@@ -25,7 +26,13 @@ Trainable = Preconditioned | TokenNetwork
 
 
 def batch_losses(
-    denoiser: Trainable, codec: Affine, batch: Batch, config: TrainConfig, *, u: Tensor
+    denoiser: Trainable,
+    codec: Affine,
+    batch: Batch,
+    config: TrainConfig,
+    *,
+    u: Tensor,
+    distribution: Times | None = None,
 ) -> Losses:
     """The losses of a batch, with the noise that belongs to its samples.
 
@@ -35,18 +42,24 @@ def batch_losses(
         batch: Samples.
         config: Settings.
         u: Where in the distribution of times the samples are, in (0, 1).
+        distribution: Of the times of signals; what ``config`` names if not given.
     """
     if isinstance(denoiser, TokenNetwork):
         return token_losses(denoiser, batch, config, u)
-    return signal_losses(denoiser, codec, batch, config, u)
+    return signal_losses(denoiser, codec, batch, config, u, distribution or times(config))
 
 
 def signal_losses(
-    denoiser: Preconditioned, codec: Affine, batch: Batch, config: TrainConfig, u: Tensor
+    denoiser: Preconditioned,
+    codec: Affine,
+    batch: Batch,
+    config: TrainConfig,
+    u: Tensor,
+    distribution: Times,
 ) -> Losses:
     device = denoiser.device
     x_0 = codec.encode(batch.x.to(device=device, dtype=denoiser.dtype, non_blocking=True))
-    distribution = times(config)
+    x_0 = denoiser.process.analyse(x_0)
     level = denoiser.process.level(distribution.quantile(denoiser.process, u))
     w = weight(config.weight, denoiser, level, gamma=config.gamma, times=distribution)
     if config.uneven:
@@ -60,7 +73,12 @@ def signal_losses(
         condition["label"] = hide_labels(
             condition["label"], draws, probability=config.label_dropout, nothing=classes
         )
-    noise = Streams(derive(config.seed, "noise"), batch.numbers).normal(x_0)
+    noise = denoiser.process.noise(x_0, Streams(derive(config.seed, "noise"), batch.numbers))
+    if PARTNER in condition:
+        other = codec.encode(condition.pop(PARTNER).to(x_0.dtype))
+        noise = denoiser.process.analyse(other)
+    if config.coupling == "optimal":
+        noise = optimal(x_0, noise)
     return denoising_loss(denoiser, x_0, level=level, noise=noise, w=w, condition=condition)
 
 

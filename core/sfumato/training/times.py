@@ -8,6 +8,14 @@ way in which u is drawn is a choice of its own:
 
 The second covers all levels in every step, and lowers the variance of the loss; each u_i alone is
 still uniform. The log-normal distribution is that of Karras et al. (2022, § 5): ln σ/α is normal.
+
+The likelihood of a diffusion weighs the error of its score by g², the noise that enters per time
+(Song et al., 2021b, theorem 1). In terms of ε that is g²/σ², and for every Gaussian process
+
+    g² = dσ²/dt − 2σ² d ln α/dt = 2σ² d(ln σ/α)/dt,    so    (g²/σ²) dt = 2 d(ln σ/α).
+
+Drawing times in proportion to g²/σ² (ibid., § 4.2) is therefore drawing ln σ/α uniformly, and its
+quantile is the schedule's own inverse; for VP it is that of ln(e^∫β − 1).
 """
 
 from __future__ import annotations
@@ -25,7 +33,7 @@ from sfumato.noise import Streams, derive
 from sfumato.processes import Gaussian
 from sfumato.training.configs import TrainConfig
 
-__all__ = ["LogNormal", "Times", "Uniform", "positions", "times"]
+__all__ = ["LogNormal", "LogUniform", "Times", "Uniform", "positions", "times"]
 
 
 class Times(ABC):
@@ -58,6 +66,23 @@ class LogNormal(Times):
 
 
 @dataclass(frozen=True)
+class LogUniform(Times):
+    """ln σ/α uniform between the process's ends: importance sampling for the likelihood.
+
+    With the weight ``likelihood`` every level counts alike in the error of ε.
+    """
+
+    def quantile(self, process: Gaussian, u: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        low, high = ends(process)
+        t = process.schedule.time_of(low + u.double() * (high - low))
+        return t.clamp(max=process.schedule.t_max)
+
+    def density(self, process: Gaussian, t: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        low, high = ends(process)
+        return (1 / (high - low)).expand(t.shape)
+
+
+@dataclass(frozen=True)
 class Uniform(Times):
     """t uniform between the process's smallest and largest time."""
 
@@ -73,8 +98,17 @@ class Uniform(Times):
         return 1 / (slope * (schedule.t_max - schedule.t_min))
 
 
+def ends(process: Gaussian) -> tuple[Tensor, Tensor]:
+    """ln σ/α at the smallest and at the largest time, float64."""
+    schedule = process.schedule
+    found = schedule.log_ratio(torch.tensor([schedule.t_min, schedule.t_max]).double())
+    return found[0], found[1]
+
+
 def times(config: TrainConfig) -> Times:
     """The distribution that ``config`` names."""
+    if config.times == "log-uniform":
+        return LogUniform()
     if config.times == "uniform":
         return Uniform()
     return LogNormal(config.times_mean, config.times_std)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from sfumato_text.files.documents import Document
-from sfumato_text.files.layouts import Layout, Reading, confidence_in
+from sfumato_text.files.layouts import File, Layout, Reading
 from sfumato_text.files.markup import Element, attribute_spans, parse_xml
 from sfumato_text.files.notations import render
 from sfumato_text.files.patching import escape
 from sfumato_text.files.plain import TextFormat
-from sfumato_text.files.reading import Decoded, place
+from sfumato_text.files.reading import Decoded
 
 __all__ = ["ALTO"]
 
@@ -42,7 +42,7 @@ class ALTO(TextFormat):
         Raises:
             UnreadableFileError: If no word is in it, or a confidence makes no sense.
         """
-        layout, file = Layout(), File(decoded.text, path)
+        layout, file = Layout(), Strings(decoded.text, path)
         for block in root.find("TextBlock"):
             for line in block.find("TextLine"):
                 for part in line.find("String", "HYP"):
@@ -70,11 +70,8 @@ class ALTO(TextFormat):
 
 
 @dataclass(frozen=True)
-class File:
-    """What elements are read from."""
-
-    source: str
-    path: Path
+class Strings(File):
+    """The words of a file."""
 
     def word(self, element: Element) -> Reading:
         """A String or a hyphen."""
@@ -108,8 +105,7 @@ class File:
     def number(self, element: Element, name: str) -> float | None:
         """A confidence, if it is given."""
         value = element.attributes.get(name)
-        where = place(self.source, element.start)
-        return None if value is None else confidence_in(value, 1, f"{where}: {name}", self.path)
+        return None if value is None else self.sure(element, value, 1, name)
 
     def glyphs(self, element: Element) -> list[Reading]:
         """The glyphs of a word."""

@@ -11,7 +11,8 @@ that it has at least, followed by ``OPEN`` if it may have more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ __all__ = [
     "Source",
     "Variant",
     "codes_of",
+    "contiguous",
     "document_of",
     "signal_of",
     "text_of",
@@ -83,7 +85,8 @@ class Slot:
 
     Args:
         start: Which character is its first.
-        spans: First and last + 1 position in the source of every character, ``[n, 2]``.
+        spans: First and last + 1 position in the source of every character, ``[n, 2]``; each
+            begins where the one before it ends.
         kind: How text is written there: "plain", "xml", "attribute", "json", "cell" or "bare".
         layer: Slots of one layer do not overlap; another layer repeats the same text, as a line
             that repeats its words.
@@ -98,6 +101,15 @@ class Slot:
     def end(self) -> int:
         """After its last character."""
         return self.start + len(self.spans)
+
+
+def contiguous(slot: Slot) -> Iterator[Slot]:
+    """A slot cut where something else, such as a tag, stands between its characters."""
+    spans = slot.spans
+    cuts = [0, *(np.flatnonzero(spans[:-1, 1] != spans[1:, 0]) + 1).tolist(), len(spans)]
+    for low, high in itertools.pairwise(cuts):
+        if low < high:
+            yield replace(slot, start=slot.start + low, spans=spans[low:high])
 
 
 @dataclass(frozen=True)
@@ -256,7 +268,7 @@ def document_of(signal: Signal) -> Document:
     known = signal.meta.get("document")
     if isinstance(known, Document) and torch.equal(known.codes, signal.data.cpu().long()):
         return known
-    return Document.from_codes(signal.data)
+    return Document.from_codes(signal.data.long())
 
 
 def signal_of(document: Document, path: Path | None = None) -> Signal:

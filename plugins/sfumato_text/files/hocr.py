@@ -3,8 +3,8 @@
     <span class="ocrx_word" title="bbox 36 92 93 116; x_wconf 93">word</span>
 
 ``x_wconf`` is the confidence in a word, from 0 to 100, ``x_confs`` has one for each character;
-``ocrx_cinfo`` elements hold single characters with ``x_conf``. Where a word has text of its own
-besides, these hold what tesseract calls choices: other readings of a character.
+``ocrx_cinfo`` elements hold single characters with ``x_conf``; those that hold further ones are
+what tesseract calls choices: readings of one character each, its own among them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 
 from sfumato.errors import UnreadableFileError
 from sfumato_text.files.documents import Document
-from sfumato_text.files.layouts import Layout, Reading, confidence_in, stripped
+from sfumato_text.files.layouts import File, Layout, Reading, stripped
 from sfumato_text.files.markup import Element, Run, parse_html
 from sfumato_text.files.notations import render
 from sfumato_text.files.patching import escape
 from sfumato_text.files.plain import TextFormat
-from sfumato_text.files.reading import Decoded, place
+from sfumato_text.files.reading import Decoded
 
 __all__ = ["HOCR"]
 
@@ -48,7 +48,7 @@ class HOCR(TextFormat):
             )  # fmt: skip
         if not re.search(r"</html\s*>\s*$", decoded.text, re.IGNORECASE):
             raise UnreadableFileError(path, "its end is missing", "expected </html>")
-        layout, file = Layout(), File(decoded.text, path)
+        layout, file = Layout(), Spans(decoded.text, path)
         file.walk(root, layout)
         return layout.document(self.source(decoded), path)
 
@@ -93,11 +93,8 @@ def properties(element: Element) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class File:
-    """What elements are read from."""
-
-    source: str
-    path: Path
+class Spans(File):
+    """The words of a file."""
 
     def walk(self, element: Element, layout: Layout) -> None:
         """Reads all words below an element."""
@@ -117,19 +114,28 @@ class File:
     def word(self, element: Element, layout: Layout) -> None:
         """A word with what is said of its characters."""
         infos = list(with_class(element, {"ocrx_cinfo"}))
-        direct = list(outside(element))
-        told = "".join(run.text for run in direct).strip()
-        if infos and not told:
-            layout.word(self.reading(element, list(element.runs())), self.characters(infos))
-            return
-        word = self.reading(element, direct)
-        glyphs = []
-        if len(infos) == len(word.text):
-            glyphs = [
-                Reading(word.text[k], np.zeros((0, 2), np.int64), "xml", None, self.choices(info))
-                for k, info in enumerate(infos)
-            ]
-        layout.word(word, glyphs)
+        groups = [info for info in infos if next(with_class(info, {"ocrx_cinfo"}), None)]
+        letters = [info for info in infos if info not in groups]
+        own = list(outside(element))
+        if letters and not "".join(run.text for run in own).strip():
+            pieces = [self.reading(info, list(info.runs())) for info in letters]
+            spans = np.concatenate([piece.spans for piece in pieces])
+            text = "".join(piece.text for piece in pieces)
+            word = Reading(text, spans, "xml", self.confidence(element, len(text)))
+            told = [(piece.text, piece.confidence) for piece in pieces]
+        else:
+            word = self.reading(element, own)
+            told = [(sign, None) for sign in word.text]
+        if len(groups) != len(told):
+            groups = [Element("")] * len(told)
+        nowhere = np.zeros((0, 2), dtype=np.int64)  # the word's slot is the only one
+        layout.word(
+            word,
+            [
+                Reading(sign, nowhere, "xml", sure, self.choices(group))
+                for (sign, sure), group in zip(told, groups, strict=True)
+            ],
+        )
 
     def reading(self, element: Element, runs: list[Run]) -> Reading:
         """The text of some runs, with the confidence that an element states."""
@@ -142,22 +148,12 @@ class File:
     def confidence(self, element: Element, count: int) -> float | list[float] | None:
         """Confidences of the characters, or of the word."""
         told = properties(element)
-        where = f"{place(self.source, element.start)}: "
         each = (told.get("x_confs") or told.get("x_conf") or "").split()
         if each and len(each) == count:
-            return [confidence_in(v, 100, f"{where}x_confs", self.path) for v in each]
+            return [self.sure(element, value, 100, "x_confs") for value in each]
         if "x_wconf" in told:
-            return confidence_in(told["x_wconf"], 100, f"{where}x_wconf", self.path)
+            return self.sure(element, told["x_wconf"], 100, "x_wconf")
         return None
-
-    def characters(self, infos: list[Element]) -> list[Reading]:
-        """Elements that hold one character each; they are where the word's text stands."""
-        found = []
-        for info in infos:
-            own = self.reading(info, list(info.runs()))
-            none = np.zeros((0, 2), dtype=np.int64)
-            found.append(Reading(own.text, none, own.kind, own.confidence))
-        return found
 
     def choices(self, info: Element) -> tuple[tuple[str, float | None], ...]:
         """Other readings of a character."""

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato.errors import UnreadableFileError
-from sfumato_text.files.documents import Document, Slot, Source, Variant
+from sfumato_text.files.documents import Document, Slot, Source, Variant, contiguous
+from sfumato_text.files.markup import Element
+from sfumato_text.files.reading import place
 
-__all__ = ["Layout", "Reading", "confidence_in", "stripped"]
+__all__ = ["File", "Layout", "Reading", "stripped"]
 
 WORDS, LINES, BLOCKS, GLYPHS = range(4)
 
@@ -60,7 +62,7 @@ class Layout:
         line_begins = len(self.text) == self.line_start and not self.pending
         self.flush("" if glue or line_begins else " ")
         start = len(self.text)
-        self.slots.append(Slot(start, word.spans, word.kind))
+        self.slots += contiguous(Slot(start, word.spans, word.kind))
         self.text += word.text
         self.confidence += spread(word.confidence, len(word.text))
         self.variants += [
@@ -85,7 +87,7 @@ class Layout:
         for glyph in glyphs:
             end = start + len(glyph.text)
             if len(glyph.spans):
-                self.slots.append(Slot(start, glyph.spans, glyph.kind, GLYPHS))
+                self.slots += contiguous(Slot(start, glyph.spans, glyph.kind, GLYPHS))
             if glyph.confidence is not None:
                 self.confidence[start:end] = spread(glyph.confidence, end - start)
             self.variants += [Variant(start, end, text, sure) for text, sure in glyph.variants]
@@ -108,7 +110,7 @@ class Layout:
         if repeated is None or self.pending == "\n\n" or (self.pending and layer == LINES):
             return
         if repeated.text and repeated.text == "".join(self.text[start:]):
-            self.slots.append(Slot(start, repeated.spans, repeated.kind, layer))
+            self.slots += contiguous(Slot(start, repeated.spans, repeated.kind, layer))
 
     def document(self, source: Source, path: Path) -> Document:
         """The finished document.
@@ -138,21 +140,35 @@ def spread(confidence: float | Sequence[float] | None, count: int) -> list[float
     return list(confidence) if len(confidence) == count else [float(np.mean(confidence))] * count
 
 
-def confidence_in(value: str, scale: float, what: str, path: Path) -> float:
-    """A confidence in [0, 1] from a number between 0 and ``scale``.
+@dataclass(frozen=True)
+class File:
+    """What elements are read from.
 
-    Raises:
-        UnreadableFileError: If it is no such number; ``what`` says where.
+    Args:
+        source: The decoded file.
+        path: Named in errors.
     """
-    try:
-        number = float(value) / scale
-    except ValueError:
-        number = np.nan
-    if not 0 <= number <= 1:
-        raise UnreadableFileError(
-            path, f"{what}: the confidence '{value}' is not between 0 and {scale:g}"
-        )
-    return number
+
+    source: str
+    path: Path
+
+    def sure(self, element: Element, value: str, scale: float, what: str) -> float:
+        """A confidence in [0, 1] from a number between 0 and ``scale``.
+
+        Raises:
+            UnreadableFileError: If it is no such number; names the element's place.
+        """
+        try:
+            number = float(value) / scale
+        except ValueError:
+            number = np.nan
+        if not 0 <= number <= 1:
+            # places are counted only here: counting takes as long as the file is
+            at = place(self.source, element.start)
+            raise UnreadableFileError(
+                self.path, f"{at}: {what}: the confidence '{value}' is not between 0 and {scale:g}"
+            )
+        return number
 
 
 def stripped(text: str, spans: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:

@@ -119,7 +119,9 @@ def parse_xml(decoded: Decoded, path: Path) -> Element:
         tree.start(Element(local, namespace, own, now(), tag_end(source, now())))
 
     def end(_: str) -> None:
-        tree.finish(now())
+        # the end of an empty element is reported where another's last tag may begin
+        last = tree.open[-1]
+        tree.finish(now(), tagged=not source.endswith("/>", last.start, last.inside))
 
     def refuse(*_: object) -> None:
         raise Refused("it declares entities, which are not expanded")
@@ -154,27 +156,32 @@ class Tree:
     source: str
     root: Element = field(default_factory=lambda: Element(""))
     open: list[Element] = field(default_factory=list)
+    pending: list[Run] = field(default_factory=list)
+    """Characters since the last tag, as the parser hands them out."""
 
     def __post_init__(self) -> None:
         self.open.append(self.root)
 
+    def flush(self) -> None:
+        if self.pending:
+            text = "".join(run.text for run in self.pending)
+            spans = np.concatenate([run.spans for run in self.pending])
+            self.open[-1].children.append(Run(text, spans))
+            self.pending = []
+
     def start(self, element: Element) -> None:
+        self.flush()
         self.open[-1].children.append(element)
         self.open.append(element)
 
-    def finish(self, at: int) -> None:
+    def finish(self, at: int, *, tagged: bool) -> None:
+        """Ends the innermost element; ``tagged`` if its last tag stands there."""
+        self.flush()
         closed = self.open.pop()
-        own = self.source.startswith("</", at)
-        closed.end = self.source.index(">", at) + 1 if own else max(at, closed.inside)
+        closed.end = self.source.index(">", at) + 1 if tagged else max(at, closed.inside)
 
     def characters(self, text: str, at: int) -> None:
-        spans = text_spans(self.source, text, at)
-        siblings = self.open[-1].children
-        if siblings and isinstance(siblings[-1], Run):
-            last = siblings[-1]
-            siblings[-1] = Run(last.text + text, np.concatenate([last.spans, spans]))
-        else:
-            siblings.append(Run(text, spans))
+        self.pending.append(Run(text, text_spans(self.source, text, at)))
 
 
 def text_spans(source: str, text: str, at: int) -> NDArray[np.int64]:
@@ -231,14 +238,17 @@ class Pages(HTMLParser):
         at = self.now()
         self.tree.start(Element(tag, "", own, at, at + len(written)))
         if tag in VOID or written.endswith("/>"):
-            self.tree.finish(at + len(written))
+            self.tree.finish(at, tagged=False)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)  # not an end as well, which would end another element
 
     def handle_endtag(self, tag: str) -> None:
         names = [element.name for element in self.tree.open[1:]]
         if tag in names:
             while self.tree.open[-1].name != tag:
-                self.tree.finish(self.now())
-            self.tree.finish(self.now())
+                self.tree.finish(self.now(), tagged=False)
+            self.tree.finish(self.now(), tagged=True)
 
     def handle_data(self, data: str) -> None:
         self.tree.characters(data, self.now())
@@ -266,5 +276,6 @@ def parse_html(decoded: Decoded, path: Path) -> Element:
         at = len(decoded.text) - len(pages.rawdata)
         raise UnreadableFileError(path, f"{place(decoded.text, at)}: the file is cut off here")
     while len(pages.tree.open) > 1:
-        pages.tree.finish(len(decoded.text))
+        pages.tree.finish(len(decoded.text), tagged=False)
+    pages.tree.flush()
     return pages.tree.root

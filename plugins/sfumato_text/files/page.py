@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfumato_text.files.documents import Document
-from sfumato_text.files.layouts import Layout, Reading, confidence_in, stripped
+from sfumato_text.files.layouts import File, Layout, Reading, stripped
 from sfumato_text.files.markup import Element, parse_xml
 from sfumato_text.files.notations import render
 from sfumato_text.files.patching import escape
 from sfumato_text.files.plain import TextFormat
-from sfumato_text.files.reading import Decoded, place
+from sfumato_text.files.reading import Decoded
 
 __all__ = ["PAGE"]
 
@@ -45,7 +45,7 @@ class PAGE(TextFormat):
         Raises:
             UnreadableFileError: If no text is in it, or a confidence makes no sense.
         """
-        layout, file = Layout(), File(decoded.text, path)
+        layout, file = Layout(), Equivalents(decoded.text, path)
         for region in in_order(root):
             for line in region.find("TextLine"):
                 whole = file.reading(line)
@@ -111,11 +111,8 @@ def references(group: Element) -> list[str]:
 
 
 @dataclass(frozen=True)
-class File:
-    """What elements are read from."""
-
-    source: str
-    path: Path
+class Equivalents(File):
+    """The texts of a file's elements."""
 
     def reading(self, element: Element) -> Reading | None:
         """The text that an element gives for itself; ``None`` if it gives none."""
@@ -123,16 +120,17 @@ class File:
             (child for child in element.elements if child.name == "TextEquiv"), key=rank_of
         )
         found = [(text_in(equiv), self.confidence(equiv)) for equiv in ranked]
-        full = [(*own, sure) for own, sure in found if own is not None]
-        if not full:
+        if not found or (len(found) == 1 and found[0][0] is None):
             return None
-        text, spans, sure = full[0]
-        return Reading(text, spans, "xml", sure, tuple((other, own) for other, _, own in full[1:]))
+        first, sure = found[0]
+        if first is None:  # a word that was emptied, whatever else it may have been read as
+            return Reading("", np.zeros((0, 2), dtype=np.int64), "xml")
+        others = tuple((told[0], own) for told, own in found[1:] if told is not None)
+        return Reading(*first, "xml", sure, others)
 
     def confidence(self, equiv: Element) -> float | None:
         value = equiv.attributes.get("conf")
-        where = place(self.source, equiv.start)
-        return None if value is None else confidence_in(value, 1, f"{where}: conf", self.path)
+        return None if value is None else self.sure(equiv, value, 1, "conf")
 
 
 def rank_of(equiv: Element) -> int:

@@ -2,9 +2,9 @@
 
 Each layer of slots gets every change. A change inside one slot replaces the source of its own
 characters. A change that runs over several slots, or touches what lies between them, rewrites
-these: if the new text has as many parts as there are slots, cut where the file cuts it (at blanks
-for words, at line ends for lines), each gets one; otherwise the first gets all of it and the others
-become empty.
+these: if the new text has as many parts as there are words (or lines), cut where the file cuts it,
+each gets one; otherwise the first gets all of it and the others become empty. Slots that touch, as
+the letters of a word that are listed one by one, keep their lengths; the last gets what is left.
 """
 
 from __future__ import annotations
@@ -152,18 +152,34 @@ def rewritten(document: Document, slots: list[Slot], changes: list[Change]) -> l
         pieces += [document.text[last : change.start], change.text]
         last = change.end
     whole = "".join([*pieces, document.text[last:end]])
-    between = {document.text[a.end : b.start] for a, b in itertools.pairwise(slots)}
-    parts = whole.split(between.pop()) if len(between) == 1 and "" not in between else [whole]
-    if len(parts) != len(slots):
-        parts = [whole, *[""] * (len(slots) - 1)]
     edits = []
-    for slot, text in zip(slots, parts, strict=True):
+    for slot, text in zip(slots, shared_out(whole, slots, document), strict=True):
         if document.text[slot.start : slot.end] != text:
             new = escape(text, slot.kind, document)
             if slot.kind == "bare" and special(text, document):
                 new = '"' + text.replace('"', '""') + '"'
             edits.append(Edit(int(slot.spans[0, 0]), int(slot.spans[-1, 1]), new))
     return edits
+
+
+def shared_out(whole: str, slots: list[Slot], document: Document) -> list[str]:
+    """A text for each slot, that together are ``whole``."""
+    groups = [[slots[0]]]  # slots that touch: the letters of a word, each in its own element
+    for before, slot in itertools.pairwise(slots):
+        groups[-1:] = [[*groups[-1], slot]] if before.end == slot.start else [groups[-1], [slot]]
+    between = {document.text[a[-1].end : b[0].start] for a, b in itertools.pairwise(groups)}
+    parts = whole.split(between.pop()) if len(between) == 1 else [whole]
+    if len(parts) != len(groups):
+        parts = [whole, *[""] * (len(groups) - 1)]
+    found = []
+    for group, part in zip(groups, parts, strict=True):
+        rest = part
+        for slot in group[:-1]:
+            size = len(slot.spans)
+            found.append(rest[:size])
+            rest = rest[size:]
+        found.append(rest)
+    return found
 
 
 def needs_quotes(slot: Slot, changes: list[Change]) -> bool:

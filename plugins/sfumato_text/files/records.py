@@ -231,18 +231,19 @@ def chosen(rows: Iterable[dict[str, Value]], path: Path) -> str:
     Raises:
         UnreadableFileError: If that is not clear.
     """
-    counts: dict[str, int] = {}
+    filled: dict[str, bool] = {}  # whether any of its values has a letter
     for row in rows:
         for name, value in row.items():
-            counts[name] = counts.get(name, 0) + any(map(str.isalpha, value.text))
-    usual = next((name for name in FIELDS if counts.get(name)), None)
-    filled = [name for name, count in counts.items() if count]
-    if usual is None and len(filled) != 1:
+            if value.text.strip():
+                filled[name] = filled.get(name, False) or any(map(str.isalpha, value.text))
+    usual = next((name for name in FIELDS if name in filled), None)
+    worded = [name for name, words in filled.items() if words]
+    if usual is None and len(worded) != 1:
         raise UnreadableFileError(
-            path, f"which field is the text? found: {', '.join(sorted(filled)) or 'none'}",
+            path, f"which field is the text? found: {', '.join(sorted(worded)) or 'none'}",
             f"name it '{FIELDS[0]}'",
         )  # fmt: skip
-    return usual or filled[0]
+    return usual or worded[0]
 
 
 def parts(document: Document) -> list[str]:

@@ -5,53 +5,16 @@ Writers consume a ``Restoration``. Characters outside its changes are never re-e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sfumato.errors import InvalidOptionError
 from sfumato.signals import Signal
-from sfumato_text.alignments import align
+from sfumato_text.files.changes import Change, compared
 from sfumato_text.files.documents import Document, codes_of, document_of, text_of
 
 __all__ = ["Change", "Restoration", "restoration_of", "restored_signal"]
-
-LARGEST = 2_000
-"""Longest filling of a gap of unknown length that is looked for in a restored text."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """``text[start:end]`` of a document becomes ``text``.
-
-    Args:
-        start: First character that is replaced.
-        end: After the last; equal to ``start`` where something is put in.
-        text: What stands there now.
-        probabilities: How likely each of its characters is right; empty if unknown.
-        alternatives: Other texts for the same range with their probabilities, best first.
-        gap: Number of the gap that it fills, if it does.
-    """
-
-    start: int
-    end: int
-    text: str
-    probabilities: tuple[float, ...] = ()
-    alternatives: tuple[tuple[str, float], ...] = ()
-    gap: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.probabilities and len(self.probabilities) != len(self.text):
-            raise InvalidOptionError(
-                "restored text", f"{len(self.probabilities)} probabilities for '{self.text}'",
-                f"give {len(self.text)}, one per character",
-            )  # fmt: skip
-
-    @property
-    def probability(self) -> float | None:
-        """How likely the least certain of its characters is right."""
-        return min(self.probabilities, default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,17 +134,12 @@ class Restoration:
     ) -> Restoration:
         """Finds what was changed by comparing.
 
-        Where all that was read stands in ``text`` unchanged, what lies between fills the gaps.
-        Otherwise the texts are aligned, and what was put in at a gap fills it.
-
         Args:
             document: As it was.
             text: As it is now, gaps filled.
             probabilities: How likely each character of ``text`` is right.
         """
-        found = fillings(document, text)
-        if found is None:
-            found = differences(document, text)
+        found = compared(document, text)
         if probabilities is None:
             return cls(document, tuple(found))
         row = tuple(map(float, probabilities))
@@ -191,48 +149,6 @@ class Restoration:
             for change, (start, end) in zip(found, places, strict=True)
         ]
         return cls(document, tuple(told), row)
-
-
-def fillings(document: Document, text: str) -> list[Change] | None:
-    """What fills each gap if nothing else has changed; ``None`` if something has."""
-    if not document.gaps:
-        return [] if text == document.text else None
-    pattern, last = [], 0
-    for gap in document.gaps:
-        most = LARGEST if gap.maximum is None else gap.maximum
-        pattern += [re.escape(document.text[last : gap.start]), f"(.{{{gap.minimum},{most}}}?)"]
-        last = gap.start
-    pattern.append(re.escape(document.text[last:]))
-    match = re.compile("".join(pattern), re.DOTALL).fullmatch(text)
-    if match is None:
-        return None
-    return [
-        Change(gap.start, gap.start, fill, gap=number)
-        for number, (gap, fill) in enumerate(zip(document.gaps, match.groups(), strict=True))
-    ]
-
-
-def differences(document: Document, text: str) -> list[Change]:
-    """Unequal blocks of an alignment; one that begins or ends at a gap fills it."""
-    found: list[Change] = []
-    free = {gap.start: number for number, gap in reversed(list(enumerate(document.gaps)))}
-    for block in align(document.text, text):
-        if block.same:
-            continue
-        start, end, new = block.start, block.end, text[block.first : block.last]
-        place = next((at for at in range(start, end + 1) if at in free), None)
-        if place is None:
-            found.append(Change(start, end, new))
-            continue
-        before, after = place - start, end - place
-        after = min(after, max(len(new) - before, 0))
-        head, middle, tail = new[:before], new[before : len(new) - after], new[len(new) - after :]
-        if start < place:
-            found.append(Change(start, place, head))
-        found.append(Change(place, place, middle, gap=free.pop(place)))
-        if place < end:
-            found.append(Change(place, end, tail))
-    return found
 
 
 def restored_signal(

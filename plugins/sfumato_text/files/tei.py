@@ -111,10 +111,14 @@ class Transcript:
         span = (element.start, element.end)
         self.gaps.append(Gap(len(self.text), low, high, span=span))
 
+    def refuse(self, element: Element, why: str, fix: str) -> UnreadableFileError:
+        """The error for an element; places are counted only here, for that takes time."""
+        where = place(self.decoded.text, element.start)
+        return UnreadableFileError(self.path, f"{where}: {why}", fix)
+
     def size(self, element: Element) -> tuple[int, int | None]:
         """Fewest and most characters of a gap."""
         told = element.attributes
-        where = place(self.decoded.text, element.start)
 
         def number(name: str) -> int:
             try:
@@ -122,17 +126,15 @@ class Transcript:
             except ValueError:
                 value = 0
             if value < 1:
-                raise UnreadableFileError(
-                    self.path, f"{where}: <gap {name}=\"{told[name]}\"> is no length",
-                    "write a number from 1, or extent=\"unknown\"",
-                )  # fmt: skip
+                why = f'<gap {name}="{told[name]}"> is no length'
+                raise self.refuse(element, why, 'write a number from 1, or extent="unknown"')
             return value
 
         if "atLeast" in told or "atMost" in told:
             low = number("atLeast") if "atLeast" in told else 1
             high = number("atMost") if "atMost" in told else None
             if high is not None and high < low:
-                raise UnreadableFileError(self.path, f"{where}: atMost is less than atLeast")
+                raise self.refuse(element, "atMost is less than atLeast", "exchange them")
             return low, high
         exact = "quantity" if "quantity" in told else "extent"
         if exact not in told or told[exact] == "unknown":
@@ -194,7 +196,7 @@ class TEI(TextFormat):
         transcript = Transcript(decoded, path)
         for body in [root] if root.name == "text" else list(root.find("text")) or [root]:
             transcript.walk(body, np.nan)
-        if transcript.text and transcript.implied == len(transcript.text):
+        if transcript.implied == len(transcript.text) and not transcript.after_gap:
             transcript.text.pop()
             transcript.confidence.pop()
         if not transcript.text and not transcript.gaps:

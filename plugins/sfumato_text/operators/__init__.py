@@ -3,6 +3,7 @@
 from sfumato_text.operators.constrain import Constrain
 from sfumato_text.operators.denoise_ocr import DenoiseOCR
 from sfumato_text.operators.fill import Fill
+from sfumato_text.operators.respell import Respell
 from sfumato_text.operators.restore import Restore
 
-__all__ = ["Constrain", "DenoiseOCR", "Fill", "Restore"]
+__all__ = ["Constrain", "DenoiseOCR", "Fill", "Respell", "Restore"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from sfumato import factors
@@ -40,6 +41,7 @@ class Constrain(Fill):
     """
 
     summary: ClassVar[str] = "fill gaps with texts that match a pattern, hold words, have a length"
+    together: ClassVar[bool] = False
 
     pattern: str = ""
     keyword: tuple[str, ...] = ()
@@ -51,6 +53,12 @@ class Constrain(Fill):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("keyword", "once", "never"):
+            words = getattr(self, name)
+            words = (words,) if isinstance(words, str) else tuple(words)
+            if not all(words):
+                raise InvalidOptionError(f"text constrain, {name}", "an empty word", "name one")
+            object.__setattr__(self, name, words)
         if self.length and not re.fullmatch(r"\d+(-\d+)?", self.length):
             raise InvalidOptionError(
                 "text constrain", f"length='{self.length}'", "write it as 40 or 30-50"
@@ -68,14 +76,14 @@ class Constrain(Fill):
             self.pattern or self.keyword or self.once or self.never or self.starts or self.ends
         )
 
-    def machine(self, codec: Any) -> Machine | None:
+    @lru_cache(maxsize=4)  # noqa: B019 - a task is small, and so are its machines
+    def machine(self, letters: tuple[str, ...]) -> Machine | None:
         """All rules but the length as one machine over the characters of a gap.
 
         Raises:
             InvalidOptionError: If the pattern is no regular expression; names the position.
             ImpossibleError: If no text can obey the rules.
         """
-        letters = codec.pieces
         made: list[Machine] = []
         if self.pattern:
             made.append(factors.pattern(self.pattern, letters))
@@ -91,7 +99,7 @@ class Constrain(Fill):
 
     def lengths(self, document: Document, window: Window, codec: Any) -> list[int | None]:
         gap = document.gaps[window.gaps[0]]
-        rule = self.machine(codec)
+        rule = self.machine(codec.pieces)
         if gap.fixed:
             if rule is not None:
                 factors.require(rule, gap.minimum)
@@ -112,18 +120,14 @@ class Constrain(Fill):
     def factor(
         self, document: Document, window: Window, length: int | None, codec: Any
     ) -> Machine | None:
-        rule = self.machine(codec)
+        rule = self.machine(codec.pieces)
         if rule is None:
             return None
-        place, found = 0, []
-        for piece in window.pieces(document):
-            if not isinstance(piece, Gap):
-                place += len(codec.encode(piece))
-                continue
-            size = piece.minimum if length is None else length
-            found.append(Within(rule, place, place + size))
-            place += size
-        return found[0] if len(found) == 1 else factors.product(*found)
+        before, gap, _ = window.pieces(document)
+        assert isinstance(before, str)
+        assert isinstance(gap, Gap)  # windows hold one each
+        place = len(codec.encode(before))
+        return Within(rule, place, place + (gap.minimum if length is None else length))
 
     def check(self, signal: Signal) -> None:
         self.document(signal)

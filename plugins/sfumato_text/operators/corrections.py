@@ -16,7 +16,8 @@ from sfumato.signals import Signal
 from sfumato_text.files.documents import Document, codes_of
 from sfumato_text.files.restorations import Change, Restoration, restored_signal
 from sfumato_text.operators.windows import where
-from sfumato_text.tokenisers import Characters, Encoded
+from sfumato_text.tokenisers import Characters
+from sfumato_text.tokens import Encoded
 
 __all__ = ["Row", "corrected"]
 
@@ -154,24 +155,18 @@ def finished(
     estimate = codes_of(restoration.text)
     sure = torch.ones(len(estimate), dtype=torch.float64)
     altered = torch.zeros(len(estimate), dtype=torch.bool)
-    shift = [0] * (len(document.text) + 1)
-    last, moved, place = 0, 0, 0
+    last, place = 0, 0
     for change, (start, end) in zip(restoration.changes, restoration.places(), strict=True):
         size = change.start - last
         sure[place : place + size] = confidence[last : change.start]
-        for k in range(last, change.end):
-            shift[k] = moved
         sure[start:end] = torch.tensor(change.probabilities, dtype=torch.float64)
         altered[start:end] = True
-        moved += len(change.text) - (change.end - change.start)
         last, place = change.end, end
     sure[place:] = confidence[last:]
-    for k in range(last, len(shift)):
-        shift[k] = moved
-    doubtful = sorted(places, key=lambda p: float(confidence[p[0]]))[:MOST]
+    doubtful = sorted(places, key=lambda p: max((q for _, q in p[2]), default=0.0))[:MOST]
     alternatives = tuple(
         Alternatives(
-            start + shift[start], end + shift[start],
+            *placed(restoration.changes, start, end),
             tuple(codes_of(text) for text, _ in readings), tuple(p for _, p in readings),
             where(document.text, start),
         )
@@ -180,8 +175,24 @@ def finished(
     whole = Restoration(document, restoration.changes, tuple(sure.tolist()))
     return Readings(
         estimate, sure, samples, altered, restored_signal(signal, whole), alternatives,
-        misfit, misfit_band, document.notes,
+        misfit, misfit_band, notes=document.notes,
     )  # fmt: skip
+
+
+def placed(changes: Sequence[Change], start: int, end: int) -> tuple[int, int]:
+    """Where a range of the document lies in the restored text.
+
+    What was put in at its ends belongs to it only if it is empty itself.
+    """
+    empty = start == end
+    first, last = start, end
+    for change in changes:
+        grown = len(change.text) - (change.end - change.start)
+        if change.end <= start and not (empty and change.start == start):
+            first += grown
+        if change.end <= end and (empty or change.start < end):
+            last += grown
+    return first, last
 
 
 def band(rate: float, count: int) -> tuple[float, float]:

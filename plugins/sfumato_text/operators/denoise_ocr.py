@@ -41,7 +41,7 @@ class DenoiseOCR(Restore):
     summary: ClassVar[str] = "correct pages read by OCR (hOCR, ALTO, PAGE), with its confidences"
 
     channel: str = "ocr"
-    foreign: str = "nearest"
+    foreign: str = "noise"
     trust: float = 0.5
     other: float = 0.5
 

@@ -14,8 +14,9 @@ What was read comes back as it was, byte by byte.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -29,7 +30,7 @@ from sfumato.signals import Signal
 from sfumato_text.files.documents import Document, Gap, codes_of, document_of, signal_of
 from sfumato_text.files.notations import NOTATIONS, parse, render
 from sfumato_text.operators.rankings import Ranking, merged, ranked
-from sfumato_text.operators.sites import certain, free, reader
+from sfumato_text.operators.sites import FOREIGN, certain, free, reader
 from sfumato_text.operators.windows import Window, where, windows
 from sfumato_text.operators.writing import Filled, readings_of
 
@@ -37,6 +38,9 @@ __all__ = ["Fill"]
 
 LONGEST = 400
 """Most characters of a gap of known length."""
+
+RANKED = 200
+"""Draws that readings are ranked by."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Fill(TokenTask):
     """
 
     summary: ClassVar[str] = "fill gaps of known or unknown length in a damaged text"
+    together: ClassVar[bool] = True
+    """Whether gaps of known length that are near each other are solved together."""
 
     notation: str = "leiden"
     longest: int = 20
@@ -73,6 +79,8 @@ class Fill(TokenTask):
                 raise InvalidOptionError(
                     "text fill", f"{name}={getattr(self, name)}", "use 1 or more"
                 )
+        if self.foreign not in FOREIGN:
+            raise UnknownNameError("way to read foreign characters", self.foreign, FOREIGN)
         if not 0 < self.share < 1:
             raise InvalidOptionError("text fill", f"share={self.share}", "use 0 < share < 1")
 
@@ -106,7 +114,7 @@ class Fill(TokenTask):
         document, codec = self.document(signal), reader(prior.codec, self.foreign)
         codec.encode(document.text)
         asked = [number for number, gap in enumerate(document.gaps) if gap.asked]
-        places = windows(document, context=self.context, asked=asked)
+        places = windows(document, context=self.context, asked=asked, together=self.together)
         parts: list[TokenPart] = []
         owners: list[tuple[Window, list[int]]] = []
         for window in places:
@@ -122,14 +130,18 @@ class Fill(TokenTask):
             owners.append((window, list(range(first, len(parts)))))
 
         def assemble(draws: Sequence[PartDraws], n: int) -> Readings:
-            fills = [
-                self.filled(document, window, [draws[k] for k in numbers], codec)
-                for window, numbers in owners
-            ]
-            flat = [fill for group in fills for fill in group]
-            return readings_of(signal, document, flat, n, keep=self.readings)
+            fills: list[Filled] = []
+            log_evidence = 0.0
+            for window, numbers in owners:
+                cases = [draws[k] for k in numbers]
+                fills += self.filled(document, window, cases, codec)
+                told = torch.tensor([case.log_evidence for case in cases], dtype=torch.float64)
+                log_evidence += float(told.logsumexp(dim=0)) - math.log(len(cases))
+            found = readings_of(signal, document, fills, n, keep=self.readings)
+            return replace(found, log_evidence=log_evidence)
 
-        return Posed(tuple(parts), assemble)
+        compared = any(len(numbers) > 1 for _, numbers in owners)
+        return Posed(tuple(parts), assemble, ranked=RANKED, compared=compared)
 
     def factor(
         self, document: Document, window: Window, length: int | None, codec: Any
@@ -163,26 +175,22 @@ class Fill(TokenTask):
         pieces = window.pieces(document)
         rankings: list[list[Ranking]] = [[] for _ in gaps]
         evidence = torch.tensor([d.log_evidence for d in draws], dtype=torch.float64)
-        if len(draws) > 1 and bool(evidence.isnan().any()):
-            raise InvalidOptionError(
-                "text fill", "the solver tells no evidence, so lengths cannot be compared",
-                "use solver lattice or twisted, or state the length of every gap",
-            )  # fmt: skip
         weights = evidence.softmax(dim=0) if len(draws) > 1 else torch.ones(1)
+        known = sum(len(codec.encode(p)) for p in pieces if not isinstance(p, Gap))
+        own = torch.stack([d.evidence for d in draws])
         for draw, weight in zip(draws, weights.tolist(), strict=True):
             place, index = 0, 0
             for piece in pieces:
                 if not isinstance(piece, Gap):
                     place += len(codec.encode(piece))
                     continue
-                known = sum(len(codec.encode(p)) for p in pieces if not isinstance(p, Gap))
                 size = piece.minimum if piece.fixed else draw.x.shape[1] - known
                 rankings[index].append(
                     ranked(draw, slice(place, place + size), codec.decode, weight)
                 )
                 place, index = place + size, index + 1
         return [
-            Filled(number, merged(parts, draws[0].u.tolist()))
+            Filled(number, merged(parts, draws[0].u, own))
             for number, parts in zip(window.gaps, rankings, strict=True)
         ]
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.inverse.tokens.tasks import PartDraws
@@ -50,29 +51,30 @@ def ranked(
         text: tuple((weight * marginals.gather(1, row[:, None])[:, 0]).tolist())
         for text, row in ids.items()
     }
-    readings = tuple((t, weight * count / len(texts)) for t, count in shares.most_common())
+    # one more draw may show something new
+    total = len(texts) + 1
+    readings = tuple((t, weight * count / total) for t, count in shares.most_common())
     return Ranking(readings, letters, tuple(texts), weight)
 
 
-def merged(cases: Sequence[Ranking], u: Sequence[float] = ()) -> Ranking:
+def merged(
+    cases: Sequence[Ranking],
+    u: Float[Tensor, " n"],
+    evidence: Float[Tensor, "cases n"],
+) -> Ranking:
     """One ranking of several cases, weighted by their probabilities.
 
     Args:
         cases: Cases that exclude each other.
         u: A uniform number for every sample; it chooses the sample's case.
+        evidence: Every sample's estimates of ln p(y) in each case, so that a sample depends on its
+            own draws and on no other's.
     """
     if len(cases) == 1:
         return cases[0]
     readings = sorted((pair for case in cases for pair in case.readings), key=lambda p: -p[1])
     letters = {text: row for case in cases for text, row in case.letters.items()}
-    drawn = []
-    for j, number in enumerate(u):
-        left = number * sum(case.weight for case in cases)
-        chosen = cases[-1]
-        for case in cases:
-            left -= case.weight
-            if left < 0:
-                chosen = case
-                break
-        drawn.append(chosen.drawn[j])
-    return Ranking(tuple(readings), letters, tuple(drawn))
+    below = evidence.softmax(dim=0).cumsum(dim=0)
+    chosen = (below < u).sum(dim=0).clamp(max=len(cases) - 1).tolist()
+    drawn = tuple(cases[case].drawn[j] for j, case in enumerate(chosen))
+    return Ranking(tuple(readings), letters, drawn)

@@ -16,13 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sfumato.errors import InvalidOptionError
+from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.problems import TokenProblem
 from sfumato.inverse.tokens.tasks import PartDraws, Posed, Readings, TokenPart, TokenTask
@@ -31,7 +32,7 @@ from sfumato.signals import Signal
 from sfumato_text.channels import Channel, load
 from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.operators.corrections import Row, corrected
-from sfumato_text.operators.sites import certain, reader
+from sfumato_text.operators.sites import FOREIGN, certain, reader, tolerant
 from sfumato_text.operators.windows import records
 
 __all__ = ["Restore"]
@@ -72,6 +73,9 @@ class Restore(TokenTask):
             )
         if self.readings < 1:
             raise InvalidOptionError("text restore", f"readings={self.readings}", "use 1 or more")
+        if self.foreign not in (*FOREIGN, "noise"):
+            known = (*FOREIGN, "noise")
+            raise UnknownNameError("way to read foreign characters", self.foreign, known)
         load(self.channel)
 
     @property
@@ -99,12 +103,13 @@ class Restore(TokenTask):
 
     def pose(self, signal: Signal, prior: Any) -> Posed:
         document, channel = self.document(signal), self.stated
-        noisy = self.foreign == "noise"
-        codec = reader(prior.codec, "nearest" if noisy else self.foreign)
-        rows = []
-        for start, end in records(document):
-            if end > start:
-                rows.append(Row(start, end, codec.read(document.text[start:end]), codec))
+        codec = reader(prior.codec, "nearest" if self.foreign == "noise" else self.foreign)
+        read = codec.read if self.foreign == "refuse" else partial(tolerant, codec=codec)
+        rows = [
+            Row(start, end, read(document.text[start:end]), codec)
+            for start, end in records(document)
+            if end > start
+        ]
         notes: tuple[str, ...] = ()
         if self.rate is None and self.channel in ("uniform", "typo", "ocr"):
             channel = self.estimated(channel, document, rows, prior)

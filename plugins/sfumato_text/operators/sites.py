@@ -9,12 +9,32 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sfumato.errors import UnknownNameError, UnsupportedError
+from sfumato.errors import UnsupportedError
+from sfumato_text.alphabets import clusters, composed, stand_in
 from sfumato_text.tokenisers import Characters
+from sfumato_text.tokens import Encoded
 
-__all__ = ["certain", "free", "reader"]
+__all__ = ["FOREIGN", "certain", "free", "reader", "tolerant"]
 
 FOREIGN = ("refuse", "nearest")
+"""What may be done about characters that an alphabet lacks."""
+
+BLANK = " "
+
+
+def tolerant(text: str, codec: Characters) -> Encoded:
+    """A text in tokens; characters that the alphabet lacks are read as blanks, or what is nearest.
+
+    The text itself keeps them.
+    """
+    known = frozenset(codec.pieces)
+    pieces = []
+    for start, end in clusters(text):
+        sign = composed(text[start:end])
+        foreign = sign not in known and stand_in(sign, known) is None
+        pieces.append(BLANK * (end - start) if foreign else text[start:end])
+    read = replace(codec, foreign="nearest").read("".join(pieces))
+    return Encoded(text, read.ids, read.spans)
 
 
 def certain(ids: Int[Tensor, " length"], tokens: int) -> Float[Tensor, "length tokens"]:
@@ -38,6 +58,4 @@ def reader(codec: Any, foreign: str) -> Characters:
         raise UnsupportedError(
             "this operator", "a prior whose tokens are characters", f"this one's are {codec.name}"
         )
-    if foreign not in FOREIGN:
-        raise UnknownNameError("way to read foreign characters", foreign, FOREIGN)
     return replace(codec, foreign=foreign)

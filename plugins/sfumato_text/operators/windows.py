@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sfumato_text.alphabets import extends
 from sfumato_text.files.documents import Document, Gap
 
 __all__ = ["Window", "records", "where", "windows"]
@@ -45,11 +46,13 @@ def records(document: Document) -> list[tuple[int, int]]:
     return list(document.records) or [(0, len(document.text))]
 
 
-def windows(document: Document, *, context: int, asked: Sequence[int]) -> list[Window]:
+def windows(
+    document: Document, *, context: int, asked: Sequence[int], together: bool = True
+) -> list[Window]:
     """Windows around the gaps ``asked``, in order.
 
-    Gaps of known length that are nearer to each other than ``context`` share a window. A gap of
-    unknown length, or one that is not asked for, ends the windows beside it.
+    Gaps of known length that are nearer to each other than ``context`` share a window, if
+    ``together``. A gap of unknown length, or one that is not asked for, ends the windows beside it.
     """
     found: list[Window] = []
     for low, high in records(document):
@@ -58,7 +61,7 @@ def windows(document: Document, *, context: int, asked: Sequence[int]) -> list[W
             gap = document.gaps[number]
             if not low <= gap.start <= high:
                 continue
-            if group and not joined(document, group[-1], number, context):
+            if group and not (together and joined(document, group[-1], number, context)):
                 found.append(around(document, group, low, high, context))
                 group = []
             group.append(number)
@@ -81,6 +84,10 @@ def around(document: Document, group: list[int], low: int, high: int, context: i
         start = max(start, min(document.gaps[group[0] - 1].start, first))
     if group[-1] + 1 < len(document.gaps):
         end = min(end, max(document.gaps[group[-1] + 1].start, last))
+    while start < first and extends(document.text[start]):  # marks stay with their letter
+        start += 1
+    while last < end < len(document.text) and extends(document.text[end]):
+        end -= 1
     return Window(start, end, tuple(group))
 
 

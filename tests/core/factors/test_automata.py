@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from sfumato.errors import InvalidOptionError
-from sfumato.factors import Automaton, Deterministic, Edges, counts, length
+from sfumato.factors import (
+    Automaton,
+    Deterministic,
+    Edges,
+    EditChannel,
+    Edits,
+    Gap,
+    counts,
+    gaps,
+    length,
+)
 from sfumato.testing import check_machine
 
 FIRST = Deterministic(
@@ -116,6 +126,7 @@ def test_a_weighted_machine_sums_over_all_paths() -> None:
 @pytest.mark.parametrize(
     ("table", "start"), [([[0, 2]], 0), ([[-2, 0]], 0), ([[0, 0]], 1), ([[0, 0], [0, 0]], 0)]
 )
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_table_with_states_that_do_not_exist_is_refused(
     table: list[list[int]], start: int
 ) -> None:
@@ -134,3 +145,15 @@ def test_counts_that_make_no_sense_are_refused() -> None:
         counts([0], 3, least=3, most=2)
     with pytest.raises(InvalidOptionError, match="number them from 0 to 2"):
         counts([3], 3)
+
+
+@pytest.mark.parametrize("end", [-1, 3])
+def test_an_end_that_is_no_token_is_refused(end: int) -> None:
+    for make in (
+        lambda: SECOND.ending(end),
+        lambda: length(3, end=end),
+        lambda: gaps([Gap(0, 2)], 3, end=end),
+        lambda: Edits(EditChannel(torch.eye(3)), torch.tensor([0]), end=end),
+    ):
+        with pytest.raises(InvalidOptionError, match=f"end token {end}; choose one from 0 to 2"):
+            make()

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sfumato.errors import ImpossibleError, ShapeError
+from sfumato.errors import ImpossibleError, NotFiniteError, ShapeError
 from sfumato.factors import (
     Deterministic,
     Memoryless,
@@ -47,6 +47,7 @@ def test_a_row_that_is_too_short_is_named_by_its_length() -> None:
         sample(keyword("abca", LETTERS), log_q, Streams.count(0, 1))
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_beliefs_of_another_shape_are_refused() -> None:
     machine = Memoryless(torch.zeros(4, 3))
     with pytest.raises(ShapeError, match="1×5×3, expected batch×4×3"):
@@ -107,3 +108,10 @@ def test_a_recurrence_equals_its_loop(n: int, down: bool) -> None:
         before = j + 1 if down else j - 1
         wanted[:, j] = torch.logaddexp(values[:, j], ratio[j] + wanted[:, before])
     torch.testing.assert_close(run(values, ratio, down=down), wanted, rtol=1e-13, atol=1e-13)
+
+
+def test_beliefs_that_are_no_numbers_are_refused() -> None:
+    log_q = torch.zeros(1, 4, 3)
+    log_q[0, 1, 2] = torch.nan
+    with pytest.raises(NotFiniteError, match="1 of 12 values"):
+        log_partition(keyword("ab", LETTERS), log_q)

@@ -136,3 +136,40 @@ def test_hiding_labels_touches_the_share_it_is_given() -> None:
     u = torch.tensor([0.05, 0.5, 0.09, 0.1])
     hidden = hide_labels(label, u, probability=0.1, nothing=10)
     assert hidden.tolist() == [10, 1, 10, 0]
+
+
+def test_the_bound_is_stationary_at_the_best_variance_of_the_step() -> None:
+    """For x₀ ~ N(0, ¼) and the exact mean that is β̃ + k₀² Var[x₀ | x_t]; not β̃ and not β."""
+    n, spread = 40_000, 0.25
+    g = torch.Generator().manual_seed(1)
+    z = torch.randn(2, 1, 1, n, generator=g, dtype=torch.float64)
+    x_0, noise = 0.5 * z[0], z[1]
+    t = PROCESS.level(torch.tensor([0.02]))
+    s = PROCESS.level(torch.tensor([0.019]))
+    step = t.alpha / s.alpha
+    beta = t.sigma**2 - step**2 * s.sigma**2
+    low = beta * s.sigma**2 / t.sigma**2
+    posterior = spread * t.sigma**2 / (t.alpha**2 * spread + t.sigma**2)
+    best = low + (s.alpha * beta / t.sigma**2) ** 2 * posterior
+    gain = t.alpha * spread / (t.alpha**2 * spread + t.sigma**2)
+    part = float((best / low).log() / (beta / low).log())
+
+    class Exact(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Parameter(torch.tensor(part, dtype=torch.float64))
+
+        def forward(self, x: Tensor, noise_level: Tensor) -> Tensor:
+            return torch.cat([gain * x, (2 * self.part - 1).expand_as(x)], dim=1)
+
+    def slope(at: float) -> float:
+        network = Exact()
+        with torch.no_grad():
+            network.part.fill_(at)
+        d = denoiser("x0", network, head="interpolation")
+        head = denoising_loss(d, x_0, level=t, noise=noise).head.sum()
+        return float(torch.autograd.grad(head, network.part)[0])
+
+    assert 0.2 < part < 0.99
+    assert abs(slope(part)) < 0.05 * abs(slope(part + 0.3))
+    assert slope(0.0) < 0 < slope(1.0)

@@ -9,7 +9,7 @@ import torch
 
 from sfumato.processes import VP, Cosine, Flow, Gaussian
 from sfumato.training.configs import TrainConfig
-from sfumato.training.times import LogNormal, Times, Uniform, positions
+from sfumato.training.times import LogNormal, LogUniform, Times, Uniform, positions
 
 PROCESSES = [Gaussian(), Gaussian(VP()), Gaussian(Cosine()), Gaussian(Flow())]
 
@@ -24,7 +24,7 @@ def test_log_normal_has_the_moments_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
-@pytest.mark.parametrize("times", [LogNormal(), Uniform()], ids=repr)
+@pytest.mark.parametrize("times", [LogNormal(), LogUniform(), Uniform()], ids=repr)
 def test_times_stay_inside_the_process(process: Gaussian, times: Times) -> None:
     t = times.quantile(process, torch.tensor([0.0, 1e-9, 0.5, 1 - 1e-9]))
     assert t.min() >= process.schedule.t_min
@@ -32,7 +32,7 @@ def test_times_stay_inside_the_process(process: Gaussian, times: Times) -> None:
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
-@pytest.mark.parametrize("times", [LogNormal(-0.5, 0.7), Uniform()], ids=repr)
+@pytest.mark.parametrize("times", [LogNormal(-0.5, 0.7), LogUniform(), Uniform()], ids=repr)
 def test_the_density_is_the_derivative_of_the_distribution(process: Gaussian, times: Times) -> None:
     u = torch.linspace(0.2, 0.8, 7, dtype=torch.float64)
     h = 1e-4

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how long an example takes says more about the machine than about the code
+settings.register_profile("text", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("text")
 
 EPIDOC = """<?xml version="1.0" encoding="UTF-8"?>
 <?xml-model href="http://epidoc.example/schema.rng"?>
@@ -79,3 +84,9 @@ def page() -> str:
 @pytest.fixture
 def hocr() -> str:
     return HOCR_FILE
+
+
+@pytest.fixture(scope="session")
+def samples() -> dict[str, str]:
+    """One file of each kind that readers of pages write."""
+    return {"alto": ALTO_FILE.replace("{version}", "4"), "page": PAGE_FILE, "hocr": HOCR_FILE}

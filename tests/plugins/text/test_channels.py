@@ -17,8 +17,9 @@ from sfumato.errors import InvalidOptionError, UnknownNameError, UnreadableFileE
 from sfumato.factors import Edits, weigh
 from sfumato.noise import Streams
 from sfumato_text.channels import CHANNELS, Channel, load, ocr, typo, uniform
-from sfumato_text.confidences import alternatives, soft_sites
+from sfumato_text.confidences import Calibration, alternatives, soft_sites
 from sfumato_text.estimation import estimate, refine
+from sfumato_text.expected import Expectation, forward, regions
 from sfumato_text.files.documents import Document, Slot, Source, Variant
 
 TEXT = "in the beginning god created the heaven and the earth. " * 200
@@ -163,17 +164,48 @@ def test_estimation_finds_a_substitution_channel() -> None:
 
 
 def test_estimation_finds_losses_and_insertions() -> None:
-    channel = Channel(rate=0.02, lost=0.03, inserted=0.03, letters={"~": 1.0})
-    pairs = []
-    for k in range(40):
-        line = TEXT[k * 50 : k * 50 + 200]
-        pairs.append((channel.degrade(line, Streams.count(k, 1), alphabet="~"), line))
-    found = estimate(pairs)
-    n = 8000
-    # alignment takes some neighbours of both kinds for substitutions: a fifth at these rates
-    assert found.lost == pytest.approx(0.03, abs=5 * math.sqrt(0.03 / n) + 0.006)
-    assert found.inserted == pytest.approx(0.03, abs=5 * math.sqrt(0.03 / n) + 0.006)
-    assert found.letters["~"] > 0.9
+    channel = Channel(rate=0.05, lost=0.03, inserted=0.03)
+    lines = [TEXT[k : k + 200] for k in range(0, 10_000, 200)]
+    pairs = [
+        (channel.degrade(line, Streams.count(k, 1), alphabet=sorted(set(TEXT))), line)
+        for k, line in enumerate(lines)
+    ]
+    n = 10_000
+    found, greedy = estimate(pairs), estimate(pairs, rounds=0)
+    # 4 standard deviations; what an alignment leaves open adds to them
+    for name in ("rate", "lost", "inserted"):
+        true = getattr(channel, name)
+        assert getattr(found, name) == pytest.approx(true, abs=4 * math.sqrt(1.5 * true / n))
+    # the fewest edits take some losses beside insertions for substitutions
+    assert greedy.lost + greedy.inserted < found.lost + found.inserted
+
+
+@given(st.text("abc", max_size=5), st.text("abcd", max_size=5))
+def test_expected_edits_are_those_of_the_exact_machine(clean: str, noisy: str) -> None:
+    channel = Channel(
+        rate=0.2, lost=0.1, inserted=0.15, letters={"d": 0.4}, confusions={"a": {"b": 0.6}}
+    )
+    signs = ["a", "b", "c", "d"]
+    weigher = Expectation(channel, signs)
+    edits = weigher.edits(clean, noisy)
+    assert edits is not None
+    np.testing.assert_allclose(edits.read.sum(axis=1) + edits.lost, 1)  # every x was read or lost
+    np.testing.assert_allclose(edits.read.sum(axis=0) + edits.inserted, 1)  # every y has a cause
+    x, y = ([signs.index(sign) for sign in text] for text in (clean, noisy))
+    total = forward(
+        weigher.go_on * weigher.read[x][:, y], weigher.go_on * weigher.lost[x], weigher.inserted[y]
+    )[-1, -1]
+    machine = Edits(channel.edit_channel(signs), torch.tensor(y, dtype=torch.long))
+    exact = weigh(machine, torch.tensor([x], dtype=torch.long)).exp()
+    assert total * weigher.go_on == pytest.approx(float(exact), rel=1e-9)
+
+
+@given(st.text("ab", max_size=30), st.text("ab", max_size=30))
+def test_regions_cover_both_texts(clean: str, noisy: str) -> None:
+    found = list(regions(clean, noisy))
+    assert "".join(clean[b.start : b.end] for b in found) == clean
+    assert "".join(noisy[b.first : b.last] for b in found) == noisy
+    assert all(clean[b.start : b.end] == noisy[b.first : b.last] for b in found if b.same)
 
 
 def test_nothing_that_was_not_seen_is_impossible() -> None:
@@ -255,3 +287,28 @@ def test_substitutions_keep_the_length(text: str, rate: float, seed: int) -> Non
 
 def test_the_description_of_a_channel_is_plain_json() -> None:
     assert json.loads(json.dumps(typo().to_dict())) == typo().to_dict()
+
+
+def test_calibration_finds_what_confidences_are_worth() -> None:
+    generator = np.random.default_rng(0)
+    told = generator.uniform(0.05, 0.95, 20_000)
+    worth = 1 / (1 + np.exp(-(0.7 + 0.5 * np.log(told / (1 - told)))))
+    right = generator.uniform(0, 1, len(told)) < worth
+    found = Calibration.fit([*told, math.nan], [*right, False])
+    # standard errors of both are about 0.017 at this size
+    assert found.intercept == pytest.approx(0.7, abs=0.09)
+    assert found.slope == pytest.approx(0.5, abs=0.09)
+    calibrated = found(document(confidence=np.array([0.5, np.nan, np.nan])))
+    assert calibrated.confidence is not None
+    assert calibrated.confidence[0] == pytest.approx(1 / (1 + math.exp(-found.intercept)))
+    assert np.isnan(calibrated.confidence[1])
+
+
+def test_calibration_stays_where_it_was_without_evidence() -> None:
+    found = Calibration.fit([0.5], [True], weight=1e6)
+    assert (found.intercept, found.slope) == pytest.approx((0, 1), abs=1e-3)
+    sure = Calibration.fit([0.9] * 1000, [True] * 1000)
+    assert math.isfinite(sure.intercept)
+    with pytest.raises(InvalidOptionError):
+        Calibration.fit([math.nan], [True])
+    assert Calibration()(document()).confidence is None

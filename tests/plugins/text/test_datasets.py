@@ -125,14 +125,14 @@ def test_random_windows_cover_a_stretch_evenly(tmp_path: Path) -> None:
 
 def test_tokens_come_from_the_tokeniser(folder: Path) -> None:
     tokeniser = Characters.from_text("\n".join(LINES))
-    data = Texts(folder / "a.txt", length=30, tokeniser=tokeniser)
+    data = Texts(folder / "a.txt", length=30, codec=tokeniser)
     assert data[0].dtype == torch.long
     assert tokeniser.decode(data[0]) == "\n".join(LINES)[:30]
 
 
 def test_characters_that_a_tokeniser_lacks_are_named(folder: Path) -> None:
     with pytest.raises(InvalidOptionError, match="U\\+006C"):
-        Texts(folder / "a.txt", tokeniser=Characters(tuple("abc")))
+        Texts(folder / "a.txt", codec=Characters(tuple("abc")))
 
 
 @pytest.mark.parametrize("kind", ["code points", "subwords"])
@@ -140,7 +140,7 @@ def test_short_records_are_joined_until_a_window_is_full(tmp_path: Path, kind: s
     rows = [f"record number {k}" for k in range(200)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
     tokeniser = Subwords.train("\n".join(rows), size=300) if kind == "subwords" else None
-    data = Texts(tmp_path / "a.jsonl", length=40, tokeniser=tokeniser, block=1)
+    data = Texts(tmp_path / "a.jsonl", length=40, codec=tokeniser, block=1)
     other = data.validation()
     assert other is not None
     found = data.text.split("\n") + other.text.split("\n")

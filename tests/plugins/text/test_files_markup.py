@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sfumato.errors import UnreadableFileError
 from sfumato.signals import Signal
 from sfumato.testing.formats import check_format
 from sfumato_text.files.documents import Document, codes_of, document_of, text_of
 from sfumato_text.files.notations import UNCLEAR
+from sfumato_text.files.reading import decode
 from sfumato_text.files.restorations import Change, Restoration, restored_signal
-from sfumato_text.formats import FORMATS, HOCR, XML, Lines, Table, Text
+from sfumato_text.formats import FORMATS, HOCR, XML, Gzip, Lines, Table, Text
 
 
 def read(path: Path, content: str) -> Signal:
@@ -84,6 +88,12 @@ def test_a_gap_that_does_not_parse_is_named_with_its_place(
     with pytest.raises(UnreadableFileError) as caught:
         read(tmp_path / "a.xml", content)
     assert f"line 6, column 19: {says}" in str(caught.value)
+
+
+def test_a_gap_may_be_all_of_the_last_line(tmp_path: Path) -> None:
+    content = '<ab>a<lb/><gap quantity="2" unit="character"/></ab>'
+    document = document_of(read(tmp_path / "a.xml", content))
+    assert (document.text, document.gaps[0].start) == ("a\n", 2)
 
 
 def test_approximate_and_missing_lengths_of_epidoc_are_ranges(tmp_path: Path) -> None:
@@ -171,20 +181,29 @@ def test_hocr_need_not_be_well_formed(tmp_path: Path) -> None:
     assert done == content.replace("&eacute;", "e").replace("&#244;s", "&#244;t")
 
 
-def test_choices_of_characters_are_other_readings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("letters", [True, False], ids=["with letters", "without"])
+def test_choices_of_characters_are_other_readings(tmp_path: Path, letters: bool) -> None:
+    # as tesseract 5.3 writes it with lstm_choice_mode=2, with and without hocr_char_boxes=1
     content = (
-        "<html><body><span class='ocr_line'><span class='ocrx_word' title='x_wconf 50'>lt"
-        "<span class='ocrx_cinfo' id='lstm_choices_1'>"
-        "<span class='ocrx_cinfo' title='x_confs 60'>l</span>"
-        "<span class='ocrx_cinfo' title='x_confs 39'>I</span></span>"
-        "<span class='ocrx_cinfo' id='lstm_choices_2'>"
-        "<span class='ocrx_cinfo' title='x_confs 99'>t</span></span>"
+        "<html><body><span class='ocr_line'><span class='ocrx_word' title='x_wconf 50'>"
+        + ("\n <span class='ocrx_cinfo' title='x_conf 59.5'>l</span>\n" if letters else "lt")
+        + " <span class='ocrx_cinfo' id='lstm_choices_1'>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 60'>l</span>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 39'>I</span></span>\n"
+        + (" <span class='ocrx_cinfo' title='x_conf 99'>t</span>\n" if letters else "")
+        + " <span class='ocrx_cinfo' id='lstm_choices_2'>\n"
+        "  <span class='ocrx_cinfo' title='x_confs 99'>t</span></span>\n"
         "</span></span></body></html>"
     )
-    document = document_of(read(tmp_path / "a.hocr", content))
+    signal = read(tmp_path / "a.hocr", content)
+    document = document_of(signal)
     assert document.text == "lt"
+    assert document.confidence is not None
+    np.testing.assert_allclose(document.confidence, [0.595, 0.99] if letters else [0.5, 0.5])
     found = [(v.start, v.text, v.confidence) for v in document.variants]
     assert found == [(0, "l", 0.6), (0, "I", 0.39), (1, "t", 0.99)]
+    done = write(corrected(signal, "It"), tmp_path / "b.hocr")
+    assert done == content.replace("l</span>", "I</span>", 1 if letters else 0).replace("lt", "It")
 
 
 def test_words_that_are_joined_or_parted_stay_in_their_line(tmp_path: Path, alto: str) -> None:
@@ -250,7 +269,7 @@ def test_a_bad_file_is_an_error_that_says_where(
     assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", [s for kind in FORMATS for s in kind.suffixes if s != ".gz"])
+@pytest.mark.parametrize("suffix", [s for kind in FORMATS for s in kind.suffixes])
 def test_every_format_obeys_the_laws_of_formats(tmp_path: Path, suffix: str) -> None:
     kind = next(kind for kind in FORMATS if suffix in kind.suffixes)
     signal = Signal(codes_of("In the beginning & the <end>\nof it"))
@@ -273,9 +292,95 @@ def test_a_document_with_gaps_survives_a_new_file(
     ]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "root"),
+    [(".alto", "<alto "), (".page", "<PcGts "), (".tei", "<TEI "), (".xml", "<TEI ")],
+)
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_a_new_file_is_what_its_suffix_says(
+    tmp_path: Path, suffix: str, root: str, packed: str
+) -> None:
+    kind = Gzip if packed else XML
+    path = kind().write(Signal(codes_of("a b")), tmp_path / f"a{suffix}{packed}")
+    content = path.read_bytes()
+    assert root in (gzip.decompress(content) if packed else content).decode()
+    assert text_of(kind().read(path).data) == "a b"
+
+
 def test_a_text_may_be_written_as_another_kind_of_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one two\nthree")
     signal = Text().read(tmp_path / "a.txt")
     for kind in (XML, HOCR, Lines, Table):
         path = kind().write(signal, tmp_path / f"b{kind.suffixes[0]}")
         assert text_of(kind().read(path).data) == "one two\nthree"
+
+
+def spellings(text: str) -> st.SearchStrategy[str]:
+    """The same number of words on the same lines, spelled otherwise."""
+    word = st.text("abé<&\"'>", min_size=1, max_size=5)
+    parts = [word if part.strip() else st.just(part) for part in re.split(r"(\s+)", text)]
+    return st.tuples(*parts).map("".join)
+
+
+@pytest.mark.parametrize("name", ["alto", "page", "hocr"])
+@given(data=st.data())
+@settings(max_examples=30)
+def test_any_correction_of_words_is_read_again_and_nothing_else_changes(
+    name: str, samples: dict[str, str], data: st.DataObject
+) -> None:
+    content = samples[name]
+    path = Path("a.hocr" if name == "hocr" else "a.xml")
+    kind = HOCR() if name == "hocr" else XML()
+    document = kind.parse(decode(content.encode(), path), path)
+    text = data.draw(spellings(document.text))
+    signal = Signal(document.codes, {"document": document})
+    written = kind.compose(corrected(signal, text))
+    again = kind.parse(decode(written, path), path)
+    assert again.text == text
+    assert kind.compose(Signal(again.codes, {"document": again})) == written
+    tags = [re.sub(r"(CONTENT=)(\"[^\"]*\"|'[^']*')", r"\1", tag) for tag in TAG.findall(content)]
+    new = [re.sub(r"(CONTENT=)(\"[^\"]*\"|'[^']*')", r"\1", tag)
+           for tag in TAG.findall(written.decode())]  # fmt: skip
+    assert new == tags
+
+
+TAG = re.compile(r"<(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>")
+
+
+TEI_PARTS = st.one_of(
+    st.text("ab é", min_size=1, max_size=6),
+    st.sampled_from(["&amp;", "&#233;", "<lb/>", '<lb break="no"/>', "\n  ", "<!-- c -->"]),
+    st.text("ab", min_size=1, max_size=3).map(lambda t: f"<unclear>{t}</unclear>"),
+    st.text("ab", min_size=1, max_size=3).map(lambda t: f'<w part="N">{t}</w>'),
+    st.sampled_from(
+        ['<gap quantity="2" unit="character"/>', '<gap extent="unknown" unit="character"/>']
+    ),
+)
+
+
+@given(st.lists(TEI_PARTS, min_size=1, max_size=10), st.data())
+def test_any_restoration_of_epidoc_is_read_again(parts: list[str], data: st.DataObject) -> None:
+    source = f"<ab>\n{''.join(parts)}</ab>"
+    path = Path("a.xml")
+    try:
+        document = XML().parse(decode(source.encode(), path), path)
+    except UnreadableFileError:
+        return  # nothing but blanks
+    assert XML().compose(Signal(document.codes, {"document": document})) == source.encode()
+    words = st.text("xy<&", min_size=1, max_size=3)
+    changes = [
+        Change(gap.start, gap.start, data.draw(words), gap=number)
+        for number, gap in enumerate(document.gaps)
+        if data.draw(st.booleans())
+    ]
+    editable = np.flatnonzero(document.editable).tolist()
+    letters = [k for k in editable if not document.text[k].isspace()]
+    if letters:
+        places = data.draw(st.sets(st.sampled_from(letters), max_size=3))
+        changes += [Change(place, place + 1, data.draw(words)) for place in places]
+    done = Restoration(document, tuple(changes))
+    meta = {"document": document, "restoration": done}
+    written = XML().compose(Signal(codes_of(done.text), meta))
+    again = XML().parse(decode(written, path), path)
+    assert again.text == done.text
+    assert len(again.gaps) == len(document.gaps) - sum(c.gap is not None for c in changes)

@@ -135,7 +135,9 @@ class Beam(TokenSolver):
     ) -> tuple[Tensor, Tensor]:
         """The best ways to go on: the states, and their prior's part."""
         tokens = value.shape[-1]
-        best, at = value.nan_to_num(nan=-torch.inf).flatten(1).topk(self.width, dim=1)
+        best, at = (
+            value.nan_to_num(nan=-torch.inf, neginf=-torch.inf).flatten(1).topk(self.width, dim=1)
+        )
         parent, token = at // tokens, at % tokens
         items = torch.arange(len(at), device=at.device).unsqueeze(1)
         # where the beliefs in sites of weight 0 were lost, so is the hypothesis

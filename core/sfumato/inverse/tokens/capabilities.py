@@ -6,6 +6,8 @@ timeless      the denoiser's answer depends on the state alone, not on the level
 memoryless    no machine: every place was measured by itself
 unweighted    no expert: no other weight of whole states
 given         every place is either known with certainty or was not measured
+sequential    the prior is a chain of histories (``sfumato.denoisers.sequential``)
+advised       the prior is a product of such a chain and other experts
 channel       what was measured is a state of the process: p(y_i | x_i) = q(x_τ = y_i | x₀ = x_i)
 """
 
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from sfumato.errors import UnsupportedError
+from sfumato.inverse.tokens.histories import chain_of, members
 from sfumato.inverse.tokens.levels import as_state
 from sfumato.inverse.tokens.problems import TokenProblem
 from sfumato.processes.categorical import Categorical
@@ -30,6 +33,8 @@ MEANING = {
     "memoryless": "evidence about single places, without a machine",
     "unweighted": "evidence without an expert",
     "given": "places that are known with certainty or not measured",
+    "sequential": "a prior that is a chain of histories, such as n-grams",
+    "advised": "a prior that is a product of a chain of histories and other experts",
     "channel": "a channel that is the process's own noise",
 }
 
@@ -57,6 +62,8 @@ TESTS: dict[str, Callable[[TokenProblem], bool]] = {
     "memoryless": lambda problem: problem.machine is None,
     "unweighted": lambda problem: problem.expert is None,
     "given": is_given,
+    "sequential": lambda problem: chain_of(problem.denoiser) is not None,
+    "advised": lambda problem: members(problem.denoiser) is not None,
     "channel": lambda problem: as_state(problem) is not None,
 }
 

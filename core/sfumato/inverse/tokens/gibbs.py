@@ -44,7 +44,7 @@ def beginning(
     """
     if start is None:
         able = not lacking(TwistedSMC.needs, problem)
-        start = TwistedSMC(particles=16) if able else Tilted()
+        start = TwistedSMC(particles=16 if problem.expert is None else 256) if able else Tilted()
     if "unweighted" in start.needs:
         problem = replace(problem, expert=None)
     return start(problem, streams).x

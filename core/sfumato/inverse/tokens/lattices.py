@@ -28,6 +28,7 @@ from numpy import ndarray
 from sfumato.denoisers.sequential import Sequential
 from sfumato.errors import ImpossibleError
 from sfumato.factors.base import Machine
+from sfumato.inverse.tokens.backward import Backward
 from sfumato.inverse.tokens.nodes import Layer, Nodes, Step, expand, shares
 
 __all__ = ["Limits", "Rows", "Smoothed", "smooth"]
@@ -115,7 +116,7 @@ def smooth(
     checkpoints, log_evidence, lost = search.filter()
     owner = np.zeros(0, np.int64) if owner is None else owner
     uniforms = np.zeros((len(owner), rows.sites.shape[1] + 1)) if uniforms is None else uniforms
-    back = Backward(search, owner, uniforms)
+    back = Backward(rows.sites.shape, rows.lengths, search.final, owner, uniforms)
     for start, nodes in reversed(checkpoints):
         layers = search.kept if search.kept_from == start else search.window_of(nodes, start)[0]
         for place in range(start + len(layers) - 1, start - 1, -1):
@@ -208,7 +209,7 @@ class Search:
         """Refuses evidence that no history agrees with."""
         if (stuck := np.flatnonzero(going & ~(total > 0))).size:
             raise ImpossibleError(
-                "evidence", f"at place {place} of item {self.rows.name(stuck[0])}",
+                "evidence", f"at place {place} of item {self.rows.name(int(stuck[0]))}",
                 "check its likelihoods and patterns, or widen the beam",
             )  # fmt: skip
 
@@ -221,7 +222,7 @@ class Search:
         if bad.any():
             item, place = np.argwhere(bad)[0]
             raise ImpossibleError(
-                "evidence", f"at place {place + start} of item {self.rows.name(item)}",
+                "evidence", f"at place {place + start} of item {self.rows.name(int(item))}",
                 "give at least one token a likelihood above 0",
             )  # fmt: skip
         top = np.where(beyond, 0.0, top)
@@ -265,79 +266,3 @@ def relative(logs: ndarray) -> ndarray:
     """Logarithms less their largest, unless all are −∞."""
     top = logs.max()
     return logs - top if np.isfinite(top) else logs
-
-
-class Backward:
-    """Smooths and draws, place by place from the end."""
-
-    def __init__(self, search: Search, owner: ndarray, uniforms: ndarray) -> None:
-        self.search, self.owner, self.uniforms = search, owner, uniforms
-        items, length, tokens = search.rows.sites.shape
-        self.marginals = np.zeros((items, length, tokens))
-        self.draws = np.zeros((len(owner), length), np.int64)
-        self.belief = np.empty(0)  # p(node | y) after the place
-        self.at = np.full(len(owner), -1)  # node of each sample
-        self.best = np.zeros((items, length), np.int64)
-        self.top = np.full(items, -1)  # node of each item's likeliest row
-
-    def step(self, place: int, layer: Layer, before: Nodes) -> None:
-        """Takes one place."""
-        nodes, lengths = layer.nodes, self.search.rows.lengths
-        belief = np.zeros(len(nodes)) if place == self.search.length - 1 else self.belief
-        ends = lengths == place + 1
-        if ends.any():
-            mass = nodes.mass if self.search.final is None else (
-                nodes.mass * self.search.final[nodes.machine]
-            )  # fmt: skip
-            last, _ = shares(np.where(ends[nodes.item], mass, 0), nodes.item, len(lengths))
-            belief = np.where(ends[nodes.item], last, belief)
-            self.begin(np.flatnonzero(ends[self.owner]), last, nodes)
-            final = mass / np.where(nodes.mass > 0, nodes.mass, 1) * nodes.peak
-            self.top = np.where(ends, top_entry(final, nodes.item, len(ends)), self.top)
-        ratio = belief / np.where(nodes.mass > 0, nodes.mass, 1)
-        smoothed = layer.joint * ratio[layer.target]
-        item = nodes.item[layer.target]
-        cell = item * self.marginals.shape[2] + layer.token
-        counts = np.bincount(cell, smoothed, self.marginals[:, 0].size)
-        self.marginals[:, place] = counts.reshape(self.marginals[:, 0].shape)
-        self.belief = np.bincount(layer.source, smoothed, len(before))
-        self.draw(place, layer, np.flatnonzero(lengths[self.owner] > place))
-        going = np.flatnonzero(lengths > place)
-        arc = top_entry(layer.peak, layer.target, len(nodes))[self.top[going]]
-        self.best[going, place], self.top[going] = layer.token[arc], layer.source[arc]
-
-    def begin(self, samples: ndarray, last: ndarray, nodes: Nodes) -> None:
-        """Chooses a node for the samples whose rows end here."""
-        order = np.argsort(nodes.item, kind="stable")
-        bounds = np.searchsorted(nodes.item[order], np.arange(len(self.search.rows.lengths) + 1))
-        self.at[samples] = order[
-            chosen(last[order], bounds, self.owner[samples], self.uniforms[samples, -1])
-        ]
-
-    def draw(self, place: int, layer: Layer, samples: ndarray) -> None:
-        """Chooses an arc into the node of every sample."""
-        if not len(samples):
-            return
-        order = np.argsort(layer.target, kind="stable")
-        bounds = np.searchsorted(layer.target[order], np.arange(len(layer.nodes) + 1))
-        u = self.uniforms[samples, place]
-        arc = order[chosen(layer.joint[order], bounds, self.at[samples], u)]
-        self.draws[samples, place] = layer.token[arc]
-        self.at[samples] = layer.source[arc]
-
-
-def chosen(weight: ndarray, bounds: ndarray, group: ndarray, u: ndarray) -> Int[ndarray, " n"]:
-    """An entry of each group, drawn by inversion of the distribution function."""
-    ends = np.concatenate([[0.0], np.cumsum(weight)])
-    low, high = ends[bounds[group]], ends[bounds[group + 1]]
-    found = np.searchsorted(ends, low + u * (high - low), side="right") - 1
-    return np.clip(found, bounds[group], bounds[group + 1] - 1)
-
-
-def top_entry(values: ndarray, group: ndarray, groups: int) -> Int[ndarray, " groups"]:
-    """The entry of each group with its highest value, the first of equals; −1 where it has none."""
-    order = np.lexsort((-values, group))
-    found = np.full(groups, -1)
-    first = np.flatnonzero(np.append(True, group[order][1:] != group[order][:-1]))[: len(order)]
-    found[group[order[first]]] = order[first]
-    return found

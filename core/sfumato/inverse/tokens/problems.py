@@ -104,10 +104,12 @@ class TokenSolver(ABC):
     Attributes:
         needs: Names from ``sfumato.inverse.tokens.capabilities`` that it cannot do without.
         cheap_draws: Whether further samples of one problem cost little beside the first.
+        exact_evidence: Whether its evidence is that of all tokens, known ones included.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     cheap_draws: ClassVar[bool] = False
+    exact_evidence: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(

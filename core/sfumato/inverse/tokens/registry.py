@@ -62,6 +62,8 @@ class Method:
 
 
 TABLE: dict[str, Method] = {
+    "lattice": Method("tokens.lattice:Lattice", EXACT, ("sequential", "unweighted"), 0, 1, 1, "all texts at once, by their histories; marginals, evidence and samples"),
+    "advised": Method("tokens.advised:Advised", BIASED, ("absorbing", "advised", "unweighted"), 200, 1, 1, "the chain's lattice, its draws or marginals weighed by the other experts"),
     "clamp": Method("tokens.clamp:Clamp", EXACT, ("absorbing", "given", "memoryless", "unweighted"), 1, None, 1, "known tokens held, gaps filled one place at a time; nothing is approximated"),
     "channel-start": Method("tokens.channel_start:ChannelStart", EXACT, ("memoryless", "unweighted", "channel"), 1, 64, 1, "y is a state of the process; its reverse chain from there"),
     "twisted": Method("tokens.twisted:TwistedSMC", EXACT, ("absorbing",), 64, None, 1, "particles that look ahead through the beliefs; weights and evidence"),
@@ -74,6 +76,8 @@ TABLE: dict[str, Method] = {
 
 # name, what it needs besides to be preferred, and why it is
 PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("lattice", (), "the prior is a chain of histories: its posterior can be summed"),
+    ("advised", (), "the chain's posterior can be summed, and the other experts weigh it"),
     ("clamp", (), "places are known or free: the prior's own chain is exact"),
     ("channel-start", ("substituting",), "y is a state of the prior's process"),
     ("twisted", (), "weighs what every choice means for the rest of the evidence"),

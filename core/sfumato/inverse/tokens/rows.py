@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from sfumato import draws
@@ -67,7 +67,7 @@ class Rows:
         token = torch.where(self.real, self.problem.sites.argmax(dim=-1), 0)
         return torch.where(self.hidden, self.problem.denoiser.process.tokens, token)
 
-    def apart(self, value: Float[Tensor, "rows *rest"]) -> Float[Tensor, "items count *rest"]:
+    def apart(self, value: Shaped[Tensor, "rows *rest"]) -> Shaped[Tensor, "items count *rest"]:
         """A value of each row, by items."""
         return value.reshape(-1, self.count, *value.shape[1:])
 
@@ -126,7 +126,8 @@ class Rows:
         t = shown(process, x[index], real[index]) if level is None else level
         told = self.problem.told(item[index].tolist())
         log_p = self.problem.denoiser(x[index], t, told).log_probs.double()
-        log_p = visible(log_p, x[index], process)
+        # of a state that the prior excludes, an exact denoiser knows nothing: no weight
+        log_p = visible(torch.where(log_p.isnan(), -torch.inf, log_p), x[index], process)
         log_q[index] = torch.where(real[index].unsqueeze(-1), log_p, log_q[index])
         return log_q
 

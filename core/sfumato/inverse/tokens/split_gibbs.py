@@ -12,11 +12,12 @@ the rounds t falls, in the second it stays.
 **Processes that hide tokens.** The noisy state is x with some places hidden, and the evidence is
 about x itself. Alternate
 
-    m ~ q(x_t = m | x₀ = x)                  hides places of x
+    m ~ q(m | x)                             hides a few places of x at random
     x ~ p(x | m) p(y | x)                    a few twisted particles, one of them pinned to x.
 
-Conditional particles leave the posterior as it is, however few they are and at any level (Andrieu
-et al., 2010), so there is no bias at all; with one place hidden it is a Gibbs step.
+Conditional particles leave the posterior as it is, however few they are and however much is hidden
+(Andrieu et al., 2010), so there is no bias at all; with one place hidden it is a Gibbs step. With
+many hidden few proposals are better than what was there.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ from sfumato.inverse.tokens.outlooks import Outlook
 from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolver
 from sfumato.inverse.tokens.rows import Rows, alike, certain, ranks
 from sfumato.noise import Streams
-from sfumato.processes.categorical import TokenLevel
 from sfumato.samplers.base import Step
 from sfumato.samplers.tokens.ancestral import Ancestral
 from sfumato.samplers.tokens.base import absorbing, run_tokens
@@ -53,9 +53,10 @@ class SplitGibbs(TokenSolver):
 
     Args:
         rounds: How many.
-        high: Share of tokens that is replaced or hidden in the first round.
+        high: Share of tokens that is replaced in the first round.
         low: The same in the second half of the rounds.
         steps: Steps of the reverse chain, for processes that replace tokens.
+        block: Places that are hidden in a round, in the mean, for processes that hide tokens.
         particles: Particles per round, for processes that hide tokens.
         start: Solver that gives the first state; few twisted particles, or tilted beliefs.
     """
@@ -66,16 +67,22 @@ class SplitGibbs(TokenSolver):
     high: float = 0.5
     low: float = 0.05
     steps: int = 8
+    block: int = 4
     particles: int = 4
     start: TokenSolver | None = None
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or not 0 < self.low <= self.high <= 1 or self.particles < 2:
+        if (
+            self.rounds < 1
+            or not 0 < self.low <= self.high <= 1
+            or min(self.particles - 1, self.block) < 1
+        ):
             raise InvalidOptionError(
                 "SplitGibbs",
                 f"rounds={self.rounds}, high={self.high}, low={self.low}, "
-                f"particles={self.particles}",
-                "use 1 or more rounds, shares with 0 < low ≤ high ≤ 1 and 2 or more particles",
+                f"block={self.block}, particles={self.particles}",
+                "use 1 or more rounds, shares with 0 < low ≤ high ≤ 1, blocks of 1 or more places "
+                "and 2 or more particles",
             )
 
     def __call__(
@@ -89,13 +96,11 @@ class SplitGibbs(TokenSolver):
         shares = self.shares()
         with torch.no_grad():
             for index, share in enumerate(shares):
-                alpha = torch.tensor(1 - share, dtype=torch.float64)
-                t = TokenLevel(process.survival.time_of(alpha), alpha, process)
-                x, found = turn(rows, x, t, streams)
+                x, found = turn(rows, x, share, streams)
                 if index >= len(shares) // 2:
                     total += found
                 if callback is not None:
-                    callback(Step(index, len(shares), t, x, None))
+                    callback(Step(index, len(shares), None, x, None))
         nothing = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
         counted = len(shares) - len(shares) // 2
         return TokenDraws(x, nothing, nothing, total / counted)
@@ -107,13 +112,14 @@ class SplitGibbs(TokenSolver):
         return [self.high * ratio ** min(index / half, 1.0) for index in range(self.rounds)]
 
     def exchange(
-        self, rows: Rows, x: Int[Tensor, "items *x"], t: TokenLevel, streams: Streams
+        self, rows: Rows, x: Int[Tensor, "items *x"], share: float, streams: Streams
     ) -> tuple[Int[Tensor, "items *x"], Float[Tensor, "items *x tokens"]]:
         """z from x and the prior, then x from z and the evidence, with its probabilities."""
         problem = rows.problem
+        process = problem.denoiser.process
+        t = process.level(process.survival.time_of(torch.tensor(1 - share, dtype=torch.float64)))
         grid = float(t.t) * torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)
         z = run_tokens(Ancestral(), problem.denoiser, x, grid, streams, condition=problem.condition)
-        process = problem.denoiser.process
         noise = process.log_likelihood(torch.arange(process.tokens, device=x.device), t).mT
         near = torch.where(rows.real.unsqueeze(-1), noise[z], certain(x, process.tokens))
         view = Outlook.of(near + problem.sites, problem.machine)
@@ -127,10 +133,11 @@ class SplitGibbs(TokenSolver):
         return found, view.marginals.exp()
 
     def refill(
-        self, rows: Rows, x: Int[Tensor, "items *x"], t: TokenLevel, streams: Streams
+        self, rows: Rows, x: Int[Tensor, "items *x"], share: float, streams: Streams
     ) -> tuple[Int[Tensor, "items *x"], Float[Tensor, "items *x tokens"]]:
         """Hides places of x and draws them again, with the weight that each token had."""
-        hidden = rows.hidden & (draws.uniform(x, streams) >= float(t.alpha))
+        left = rows.hidden.flatten(1).sum(dim=1).reshape(-1, *(1,) * (x.ndim - 1))
+        hidden = rows.hidden & (draws.uniform(x, streams) * left < self.block)
         turns = ranks(hidden, streams)
         tokens = rows.problem.sites.shape[-1]
         found, x = certain(x, tokens).exp(), x.clone()

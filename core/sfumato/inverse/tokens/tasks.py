@@ -16,6 +16,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.errors import UnsupportedError
 from sfumato.factors.base import Machine
 from sfumato.inverse.tasks import Bound, Task
@@ -33,12 +34,14 @@ class TokenPart:
         machine: A factor that sees the whole row.
         expert: x₀ ``[batch, *x]`` ↦ ln of a further weight, ``[batch]``.
         condition: What the prior is told besides, without batch axis.
+        denoiser: Used in place of the prior's, such as one that knows where a text ends.
     """
 
     sites: Float[Tensor, "*x tokens"]
     machine: Machine | None = None
     expert: Callable[[Tensor], Tensor] | None = None
     condition: Mapping[str, Any] = field(default_factory=dict)
+    denoiser: TokenDenoiser | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,7 @@ class PartDraws:
         log_evidence: Estimate of ln p(y); NaN if the solver makes none.
         effective: Smallest effective number of particles; NaN without particles.
         u: A uniform number for every sample, for choices between parts, ``[n]``.
+        evidence: Every sample's own estimate of ln p(y), ``[n]``.
     """
 
     x: Int[Tensor, "n *x"]
@@ -58,6 +62,7 @@ class PartDraws:
     log_evidence: float
     effective: float
     u: Float[Tensor, " n"]
+    evidence: Float[Tensor, " n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +99,8 @@ class Readings:
         misfit: Share of the observed elements that each sample explains as noise, ``[n]``; NaN
             where nothing was noisy.
         misfit_band: Interval that holds 99 % of that share if the channel is as stated.
+        log_evidence: ln p(y), where it is not the sum over the parts, as where these exclude each
+            other.
         notes: What a person should be told.
     """
 
@@ -105,6 +112,7 @@ class Readings:
     alternatives: tuple[Alternatives, ...] = ()
     misfit: Tensor | None = None
     misfit_band: tuple[float, float] = (0.0, 0.0)
+    log_evidence: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -116,6 +124,9 @@ class Posed:
         parts: What to solve.
         assemble: Draws of all parts, and how many samples were asked for → the data. There may be
             more draws than samples, to rank readings by.
+        ranked: Draws to rank readings by, where a solver's further draws cost little.
+        compared: Whether parts exclude each other, so that their evidence must count known tokens
+            too.
         solver: Method that suits the damage, where the registry's default does not.
         steps: Steps that are enough for this damage, for the default solver.
         notes: What a person should be told.
@@ -123,6 +134,8 @@ class Posed:
 
     parts: tuple[TokenPart, ...]
     assemble: Callable[[Sequence[PartDraws], int], Readings]
+    ranked: int = 0
+    compared: bool = False
     solver: str = "auto"
     steps: int | None = None
     notes: tuple[str, ...] = ()

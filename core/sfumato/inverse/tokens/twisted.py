@@ -64,7 +64,7 @@ class TwistedSMC(TokenSolver):
     score_known: bool = False
 
     def __post_init__(self) -> None:
-        if self.particles < 2 or not 0 < self.threshold <= 1 or (self.steps or 1) < 1:
+        if self.particles < 2 or not 0 < self.threshold <= 1 or self.steps == 0:
             raise InvalidOptionError(
                 "TwistedSMC",
                 f"particles={self.particles}, threshold={self.threshold}, steps={self.steps}",

@@ -9,14 +9,15 @@ A candidate is drawn for every hidden place, and only those that the denoiser is
 
 as many as the grid reveals in this step, and besides all whose confidence is above a threshold
 (Fast-dLLM; Wu et al., 2025). It needs few steps and finds likely states, but is no draw from the
-model's law: a candidate that is kept for being likely makes rare tokens rarer. The random order is
-the exception. One place at a time in random order is the chain rule, and exact.
+model's law: a candidate that is kept for being likely makes rare tokens rarer. The other orders do
+not look at the candidates. At temperature 1 and one place at a time they are the chain rule, and
+exact.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ from sfumato.samplers.tokens.reveals import best, hidden_places, pick, share_rev
 
 __all__ = ["Confidence", "reveal_counts"]
 
-Score = Literal["probability", "margin", "entropy", "random"]
+SCORES = ("probability", "margin", "entropy", "random")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Confidence(TokenSampler):
     """Reveals a set number of places per step, the surest first; ties go to the first place.
 
     Args:
-        score: What counts as sure.
+        score: What counts as sure: ``"probability"``, ``"margin"``, ``"entropy"`` or ``"random"``.
         temperature: Of the candidates; 0 takes the likeliest token, 1 draws from the belief. The
             confidence is always the belief's own.
         noise: Gumbel noise on the logarithm of the confidence, times the share that is still hidden
@@ -51,7 +52,7 @@ class Confidence(TokenSampler):
         InvalidOptionError: If an option makes no sense.
     """
 
-    score: Score = "probability"
+    score: str = "probability"
     temperature: float = 0.0
     noise: float = 0.0
     threshold: float | None = None
@@ -63,9 +64,8 @@ class Confidence(TokenSampler):
     hides: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        scores = ("probability", "margin", "entropy", "random")
-        if self.score not in scores:
-            raise InvalidOptionError("confidence", f"score={self.score!r}", f"use one of {scores}")
+        if self.score not in SCORES:
+            raise InvalidOptionError("confidence", f"score={self.score!r}", f"use one of {SCORES}")
         if not (self.temperature >= 0 and self.noise >= 0):
             raise InvalidOptionError(
                 "confidence", f"temperature={self.temperature}, noise={self.noise}",

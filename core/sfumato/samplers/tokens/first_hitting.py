@@ -33,7 +33,8 @@ class FirstHitting(TokenSampler):
     """One place per network call, at the times at which the process would reveal them.
 
     A step makes all reveals that fall between its levels; the grid decides only how often a
-    callback is called.
+    callback is called. Items of a batch reveal together, each at its own times, so a grid of one
+    step takes as many calls as the item with the most places; finer ones take more.
     """
 
     kind: ClassVar[str] = EXACT

@@ -15,7 +15,7 @@ with chance 1 − α_s, which also leaves p_s as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ from sfumato.samplers.tokens.reveals import best, pick
 
 __all__ = ["PredictorCorrector"]
 
+CORRECTORS = ("gibbs", "forward-backward")
+
 
 @dataclass(frozen=True)
 class PredictorCorrector(TokenSampler):
@@ -38,7 +40,7 @@ class PredictorCorrector(TokenSampler):
 
     Args:
         predictor: The sampler that goes to the next level.
-        corrector: How to mix at a level.
+        corrector: How to mix at a level: ``"gibbs"`` or ``"forward-backward"``.
         corrections: How often, one network call each, 1 or more.
         places: How many places of an item a Gibbs correction redraws, 1 or more. One is exact;
             more are redrawn as if independent.
@@ -48,7 +50,7 @@ class PredictorCorrector(TokenSampler):
     """
 
     predictor: TokenSampler = field(default_factory=Ancestral)
-    corrector: Literal["gibbs", "forward-backward"] = "gibbs"
+    corrector: str = "gibbs"
     corrections: int = 1
     places: int = 1
 
@@ -56,13 +58,12 @@ class PredictorCorrector(TokenSampler):
     summary: ClassVar[str] = "mixes at every level after stepping to it; corrects too few steps"
 
     def __post_init__(self) -> None:
-        kinds = ("gibbs", "forward-backward")
-        if self.corrector not in kinds or min(self.corrections, self.places) < 1:
+        if self.corrector not in CORRECTORS or min(self.corrections, self.places) < 1:
             raise InvalidOptionError(
                 "predictor-corrector",
                 f"corrector={self.corrector!r}, corrections={self.corrections}, "
                 f"places={self.places}",
-                f"use one of {kinds} and 1 or more",
+                f"use one of {CORRECTORS} and 1 or more",
             )  # fmt: skip
 
     def begin(self) -> TokenSampler:

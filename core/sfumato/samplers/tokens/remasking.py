@@ -21,7 +21,7 @@ the law is exact as the steps grow and η falls with them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ from sfumato.samplers.tokens.reveals import hidden_places, pick
 
 __all__ = ["Remasking"]
 
+RULES = ("cap", "rescale", "conf", "loop")
+
 
 @dataclass(frozen=True)
 class Remasking(TokenSampler):
@@ -42,14 +44,14 @@ class Remasking(TokenSampler):
 
     Args:
         eta: η in [0, 1]; 0.008 to 0.04 suit ``"cap"`` and ``"loop"``.
-        rule: How σ follows from η.
+        rule: How σ follows from η: ``"cap"``, ``"rescale"``, ``"conf"`` or ``"loop"``.
 
     Raises:
         InvalidOptionError: If an option makes no sense.
     """
 
     eta: float = 0.02
-    rule: Literal["cap", "rescale", "conf", "loop"] = "cap"
+    rule: str = "cap"
     memory: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     kind: ClassVar[str] = EXACT
@@ -57,11 +59,10 @@ class Remasking(TokenSampler):
     hides: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        rules = ("cap", "rescale", "conf", "loop")
-        if self.rule not in rules or not 0 <= self.eta <= 1:
+        if self.rule not in RULES or not 0 <= self.eta <= 1:
             raise InvalidOptionError(
                 "remasking", f"rule={self.rule!r}, eta={self.eta}",
-                f"use 0 <= eta <= 1 and one of {rules}",
+                f"use 0 <= eta <= 1 and one of {RULES}",
             )  # fmt: skip
 
     def begin(self) -> Remasking:

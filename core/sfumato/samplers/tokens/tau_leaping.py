@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from sfumato import draws
+from sfumato.errors import UnsupportedError
 from sfumato.noise import Streams
-from sfumato.processes.categorical import TokenLevel
+from sfumato.processes.categorical import Categorical, TokenLevel
+from sfumato.processes.matrix import Steps
 from sfumato.samplers.tokens.base import EXACT, Believe, TokenSampler, process_of
 from sfumato.samplers.tokens.reveals import sound
 
@@ -28,7 +30,7 @@ __all__ = ["TauLeaping", "expected_jumps"]
 
 @dataclass(frozen=True)
 class TauLeaping(TokenSampler):
-    """Holds the jump rates of every place for a step; for any process.
+    """Holds the jump rates of every place for a step; for any process in continuous time.
 
     The last step, to clean data, is an ancestral one: rates held up to t = 0 would leave tokens
     hidden.
@@ -36,6 +38,13 @@ class TauLeaping(TokenSampler):
 
     kind: ClassVar[str] = EXACT
     summary: ClassVar[str] = "jump rates held for a step; error of first order in its length"
+
+    def check(self, process: Categorical) -> None:
+        if isinstance(process, Steps):
+            raise UnsupportedError(
+                "TauLeaping", "a process in continuous time", "Steps has discrete steps",
+                ["Ancestral", "PredictorCorrector"],
+            )  # fmt: skip
 
     def step(
         self,

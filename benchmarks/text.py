@@ -1,0 +1,306 @@
+"""The shipped n-gram prior on text that it has not seen: bits, gaps, noise, edits, calibration.
+
+    python benchmarks/text.py kjv.txt           about five minutes of one core
+    python benchmarks/text.py kjv.txt --quick   validation blocks, a tenth of the items
+
+``kjv.txt`` as ``examples/priors/kjv.py`` wants it. All numbers are of the test blocks. Writes
+``benchmarks/results/text.json``. Seconds are CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from safetensors.torch import load_file
+
+from sfumato.denoisers.ended import Ended
+from sfumato.denoisers.sequential import walk
+from sfumato.factors import Edits
+from sfumato.inverse.tokens.histories import Chained, grouped
+from sfumato.inverse.tokens.lattice import Lattice
+from sfumato.inverse.tokens.lattices import Limits, Rows, Smoothed, smooth
+from sfumato.inverse.tokens.problems import TokenProblem
+from sfumato.noise import Streams
+from sfumato.processes import Absorbing
+from sfumato_text.alignments import distance
+from sfumato_text.backbones.counts import Counts
+from sfumato_text.channels import Channel, uniform
+from sfumato_text.compression import bits_per_character
+from sfumato_text.contexts import Order
+from sfumato_text.corpora import pydoc
+from sfumato_text.metrics import cer_reduction, character_error_rate
+from sfumato_text.ngrams import NGrams
+from sfumato_text.operators.respell import ending
+from sfumato_text.reliability import calibration_error
+from sfumato_text.verses import split, verses
+
+RESULTS = Path(__file__).parent / "results" / "text.json"
+WEIGHTS = Path(__file__).parents[1] / "plugins" / "sfumato_text" / "weights" / "kjv"
+LEFT, RIGHT = 60, 40
+TOGETHER = 20
+COLUMNS = {
+    "task": "Task", "method": "Method", "items": "Number", "bits": "Bits per character",
+    "exact": "Exact", "characters": "Characters right", "cer": "CER before → after",
+    "reduction": "Relative CER reduction", "over": "Over-correction", "ece": "ECE",
+    "confidence": "Mean confidence", "wrong": "Confidence where wrong", "seconds": "CPU s",
+}  # fmt: skip
+FORMATS = {
+    "bits": ".3f",
+    **dict.fromkeys(("exact", "characters", "reduction", "ece", "confidence", "wrong"), ".3f"),
+    "over": ".4f",
+    "seconds": ".2f",
+}
+Row = dict[str, Any]
+
+
+class WittenBell:
+    """The smoothing of Witten & Bell (1991), in the form that ``NGrams`` takes discounts in.
+
+    p(v | c) = (n(cv) + k p(v | shorter)) / (n(c) + k), with k different letters after c.
+    """
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.single = np.full(order + 1, 0.5)
+
+    def of(self, order: Order, n: int) -> tuple[ndarray, ndarray]:
+        ways = np.diff(order.start)
+        share = order.count / (order.sizes + ways)[order.owner]
+        return order.diversity - share * order.total[order.owner], ways / (order.sizes + ways)
+
+
+def counted(folder: Path) -> NGrams:
+    """The n-gram expert of a prior."""
+    experts = json.loads((folder / "prior.json").read_text(encoding="utf-8"))["experts"]
+    index = [expert["backbone"] for expert in experts].index("counts")
+    counts, start = Counts(**experts[index]["options"]), f"{index}."
+    tensors = load_file(folder / "prior.safetensors")
+    counts.load_state_dict(
+        {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+    )
+    return counts.model
+
+
+def bits(model: NGrams, blocks: Sequence[str], before: Sequence[str] = ()) -> float:
+    """Bits per character by the chain rule; ``before`` each block may be given."""
+    given = before or [""] * len(blocks)
+    logs = walk(model, [model.encode(a + b) for a, b in zip(given, blocks, strict=True)])
+    total = sum(row[len(a) :].sum() for a, row in zip(given, logs, strict=True))
+    return float(-total / sum(map(len, blocks)) / math.log(2))
+
+
+def likelihoods(model: NGrams, blocks: Sequence[str], training: str) -> Iterator[Row]:
+    """Bits per character of the model and of others."""
+    tails = ["\n", *(block[-model.order :] for block in blocks[:-1])]
+    yield {"method": "n-grams, order 14", "bits": bits(model, blocks)}
+    yield {"method": "n-grams, order 14, block before given", "bits": bits(model, blocks, tails)}
+    simple = NGrams(model.text, model.alphabet, WittenBell(5))  # type: ignore[arg-type]
+    yield {"method": "Witten–Bell 6-grams", "bits": bits(simple, blocks)}
+    text = "".join(blocks)
+    for name in ("zlib", "bz2", "lzma"):
+        yield {"method": f"{name}, alone", "bits": bits_per_character(text, name)}
+    yield {
+        "method": "lzma, training given",
+        "bits": bits_per_character(text, "lzma", given=training),
+    }
+    for given, words in (("", "alone"), (training, "training given")):
+        value = bits_per_character(text, "ppmd", given=given, order=8)
+        yield {"method": f"PPMd order 8, {words}", "bits": value}
+
+
+def solved(model: NGrams, sites: ndarray, beam: int) -> list[Smoothed]:
+    """The posterior of each row."""
+    table = torch.from_numpy(sites)
+    problem = TokenProblem(Chained(Absorbing(model.tokens), model), table)
+    # no two rows are equal, so that groups are rows
+    groups = grouped(table, torch.ones(sites.shape[:2], dtype=torch.bool))
+    return Lattice(beam=beam).solve(problem, groups)
+
+
+def gaps(model: NGrams, blocks: Sequence[str], size: int, n: int, beam: int) -> tuple[Row, ndarray]:
+    """Fills gaps of known length; also what was stated and what came true, per character."""
+    rng = np.random.default_rng(size)
+    texts = [model.encode(block) for block in blocks if len(block) > LEFT + size + RIGHT]
+    exact, stated, began = [], [], time.process_time()
+    for first in range(0, n, TOGETHER):
+        rows = []
+        for _ in range(min(TOGETHER, n - first)):
+            text = texts[rng.integers(len(texts))]
+            at = rng.integers(LEFT, len(text) - size - RIGHT)
+            rows.append(text[at - LEFT : at + size + RIGHT])
+        truth = np.stack(rows)
+        sites = np.where(np.arange(model.tokens) == truth[..., None], 0.0, -np.inf)
+        sites[:, LEFT : LEFT + size] = 0
+        for row, found in zip(truth, solved(model, sites, beam), strict=True):
+            hole = slice(LEFT, LEFT + size)
+            exact.append((found.best[0, hole] == row[hole]).all())
+            table = found.marginals[0, hole]
+            stated.append(np.stack([table.max(axis=1), table.argmax(axis=1) == row[hole]]))
+    every = np.concatenate(stated, axis=1)
+    seconds = (time.process_time() - began) / n
+    return {
+        "items": n, "exact": float(np.mean(exact)), "characters": float(every[1].mean()),
+        **trust(every), "seconds": seconds,
+    }, every  # fmt: skip
+
+
+def trust(every: ndarray) -> Row:
+    """How far stated probabilities can be trusted."""
+    wrong = every[0][every[1] == 0]
+    return {
+        "ece": calibration_error(every[0].tolist(), (every[1] == 1).tolist(), bins=15),
+        "confidence": float(every[0].mean()),
+        "wrong": float(wrong.mean()) if len(wrong) else None,
+    }
+
+
+def noise(
+    model: NGrams, blocks: Sequence[str], rate: float, count: int, beam: int
+) -> Iterator[Row]:
+    """Restores 1,000 characters at a time from uniform substitutions."""
+    text = "".join(blocks)
+    size, K = 1000, model.tokens
+    rng = np.random.default_rng(round(1000 * rate))
+    starts = rng.permutation(len(text) // size)[: count // size] * size
+    truth = np.stack([model.encode(text[start : start + size]) for start in starts])
+    hit = rng.random(truth.shape) < rate
+    seen = np.where(hit, (truth + rng.integers(1, K, truth.shape)) % K, truth)
+    tables, began = [], time.process_time()
+    for row in seen:
+        same = np.arange(K) == row[:, None]
+        sites = np.log(np.where(same, 1 - rate, rate / (K - 1)))
+        tables.append(solved(model, sites[None], beam)[0].marginals[0])
+    seconds = (time.process_time() - began) / len(seen)
+    table = np.stack(tables)
+    sure, best = table.max(axis=2), table.argmax(axis=2)
+    every = np.stack([sure.ravel(), (best == truth).ravel()])
+    for least in (0.0, 0.6):
+        found = np.where(sure >= least, best, seen)
+        before, after = float((seen != truth).mean()), float((found != truth).mean())
+        yield {
+            "method": "lattice" + (f", doubt below {least} changes nothing" if least else ""),
+            "items": truth.size, "cer": f"{before:.4f} → {after:.4f}",
+            "reduction": 1 - after / before, "over": float((found != truth)[seen == truth].mean()),
+            **trust(every), "seconds": seconds,
+        }  # fmt: skip
+
+
+def edits(model: NGrams, blocks: Sequence[str], channel: Channel, n: int) -> Row:
+    """Restores verses whose characters were replaced, lost and inserted."""
+    rng = np.random.default_rng(0)
+    chosen = [v for block in blocks for v in block.splitlines() if 60 < len(v) < 300]
+    chosen = [chosen[i] for i in rng.permutation(len(chosen))[:n]]
+    pieces, end, room, count = list(model.alphabet), model.tokens, 8, 60
+    machine = ending(channel.edit_channel(pieces))
+    before, after, began = [], [], time.process_time()
+    for index, verse in enumerate(chosen):
+        read = channel.degrade(verse, Streams(0, [index]), alphabet=pieces)
+        ids = torch.from_numpy(model.encode(read))
+        length = len(ids) + room
+        rows = Rows(
+            np.zeros((1, length, end + 1)), np.array([length]),
+            Edits(machine, ids, end=end, band=room),
+        )  # fmt: skip
+        found = smooth(
+            Ended(model), rows, Limits(), owner=np.zeros(count, np.int64),
+            uniforms=rng.random((count, length + 1)),
+        )  # fmt: skip
+        texts = ["".join(pieces[v] for v in row if v < end) for row in found.draws]
+        best = min(sorted(set(texts)), key=lambda t: sum(distance(t, other) for other in texts))
+        before.append(read)
+        after.append(best)
+    seconds = (time.process_time() - began) / sum(map(len, chosen)) * 1000
+    truth, damaged, restored = ("\n".join(part) for part in (chosen, before, after))
+    cer = [character_error_rate(text, truth) for text in (damaged, restored)]
+    return {
+        "method": "lattice with pair HMM, least expected edits of 60 draws", "items": len(truth),
+        "cer": f"{cer[0]:.4f} → {cer[1]:.4f}",
+        "reduction": cer_reduction(damaged, restored, truth), "seconds": seconds,
+    }  # fmt: skip
+
+
+def page(model: NGrams, blocks: Sequence[str]) -> Row:
+    """Fills ten gaps of five in a page of 3,000 characters."""
+    truth = model.encode("".join(blocks)[:3000])
+    places = (np.arange(10) * 290 + 150)[:, None] + np.arange(5)
+    sites = np.where(np.arange(model.tokens) == truth[:, None], 0.0, -np.inf)
+    sites[places.ravel()] = 0
+    began = time.process_time()
+    found = solved(model, sites[None], 200)[0].best[0]
+    seconds = time.process_time() - began
+    right = found[places] == truth[places]
+    return {
+        "method": "lattice, beam 200", "items": 10, "exact": float(right.all(axis=1).mean()),
+        "characters": float(right.mean()), "seconds": seconds,
+    }  # fmt: skip
+
+
+def measured(path: Path, quick: bool, share: float) -> Iterator[Row]:
+    """All rows."""
+    parts = split(verses(path))
+    blocks = parts.validation if quick else parts.test
+    many = 30 if quick else 300
+    share = min(share, 0.1) if quick else share
+    model = counted(WEIGHTS)
+    for row in likelihoods(model, blocks, "".join(parts.training)):
+        yield {"task": "Bits per character", **row}
+    for size, beam in ((1, 200), (2, 200), (5, 400), (10, 1000)):
+        row, _ = gaps(model, blocks, size, many, beam)
+        yield {"task": f"Gap of {size}", "method": f"lattice, beam {beam}", **row}
+    yield {"task": "Page of 3,000 characters, ten gaps of 5", **page(model, blocks)}
+    for rate in (0.05, 0.1, 0.2):
+        for row in noise(model, blocks, rate, round(40_000 * share), 200):
+            yield {"task": f"Substitutions, {rate:.0%}", **row}
+    third = 0.05 / 3
+    row = edits(model, blocks, uniform(third, lost=third, inserted=third), round(60 * share))
+    yield {"task": "Substitutions, losses, insertions, 5 % in all", **row}
+    known = set(model.alphabet)
+    foreign = "".join(sign for sign in pydoc() if sign in known)
+    for size in (1, 5):
+        row, _ = gaps(model, [foreign], size, many, 200)
+        yield {"task": f"Gap of {size} in Python's documentation", "method": "lattice", **row}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("verses", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--share", type=float, default=1, help="of the noisy texts")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for row in measured(arguments.verses, arguments.quick, arguments.share):
+        rows.append(row)
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+        report = {
+            "command": "python benchmarks/text.py kjv.txt"
+            + " --quick" * arguments.quick
+            + f" --share {arguments.share:g}" * (arguments.share != 1),
+            "machine": f"{platform.machine()}, 1 thread, torch {torch.__version__}",
+            "columns": COLUMNS,
+            "formats": FORMATS,
+            "note": "King James text, blocks of 20 verses, "
+            f"{'validation' if arguments.quick else 'test'} blocks. Gaps: 60 characters before and "
+            "40 after are known; exact is the likeliest filling. Substitutions: uniform, rate "
+            "known, 1,000 characters at a time; the likeliest character at each place. Seconds "
+            "are per gap, per page, or per 1,000 characters.",
+            "rows": rows,
+        }
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

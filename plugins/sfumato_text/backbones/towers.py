@@ -1,0 +1,209 @@
+"""Two towers that read towards a place from both sides and never see the place itself.
+
+A masked network learns from the 15 % of a text that it hides; the rest of its work is lost. Here
+the left tower at place i has read x₁ … x_{i−1}, the right one x_{i+1} … x_L, and a fusion layer at
+i attends to the left tower's states up to i and to the right one's from i on. So the logits at i do
+not depend on x_i, hidden or shown, and *every* place is an example: one pass over a text learns
+from all its characters, and answers with the leave-one-out belief at all of them.
+
+Beside its symbol each place of a tower is told the pair and the triple that it completes, from
+tables: what a small network would otherwise need its first layers for.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sfumato.errors import InvalidOptionError
+from sfumato_text.backbones.attention import GatedMLP, attend, rotate, rotations
+
+__all__ = ["Towers"]
+
+BASE = 1000.0
+"""Of the rotary angles; the longest distance is short."""
+
+MULTIPLIER, MODULUS = 2_654_435_761, 2**32
+"""Of the multiplicative hash that sends triples to rows of their table (Knuth)."""
+
+
+class Layer(nn.Module):
+    """One layer of a tower: attention to what was read, then a gated layer."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.RMSNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm2 = nn.RMSNorm(width)
+        self.mlp = GatedMLP(width, hidden)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], allowed: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        split = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1)
+        q, k, v = split.permute(2, 0, 3, 1, 4)
+        seen = attend(rotate(q, turn), rotate(k, turn), v, allowed)
+        x = x + self.out(seen.transpose(1, 2).flatten(2))
+        found: Tensor = x + self.mlp(self.norm2(x))
+        return found
+
+
+class Fusion(nn.Module):
+    """Attention of a place to the states of both towers, then a gated layer."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.RMSNorm(width)
+        self.q = nn.Linear(width, width, bias=False)
+        self.left = nn.Linear(width, 2 * width, bias=False)
+        self.right = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm2 = nn.RMSNorm(width)
+        self.mlp = GatedMLP(width, hidden)
+
+    def forward(
+        self, x: Tensor, towers: tuple[Tensor, Tensor], turn: tuple[Tensor, Tensor], allowed: Tensor
+    ) -> Tensor:
+        batch, length, _ = x.shape
+        q = self.q(self.norm1(x)).view(batch, length, self.heads, -1).transpose(1, 2)
+        keys, values = [], []
+        for project, states in zip((self.left, self.right), towers, strict=True):
+            k, v = project(states).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+            keys.append(rotate(k, turn))
+            values.append(v)
+        seen = attend(rotate(q, turn), torch.cat(keys, dim=2), torch.cat(values, dim=2), allowed)
+        x = x + self.out(seen.transpose(1, 2).flatten(2))
+        found: Tensor = x + self.mlp(self.norm2(x))
+        return found
+
+
+class Towers(nn.Module):
+    """Logits of the token at every place, from everything but that place.
+
+    Args:
+        tokens: K; the number K itself means MASK.
+        width: Of the states.
+        heads: Of attention; divides ``width`` into even parts.
+        layers: Of each tower.
+        fusions: Layers that join the towers.
+        hidden: Width inside a gated layer.
+        triples: Rows of the table of triples.
+        table_width: Width of a row of the tables of pairs and triples.
+        reach: How many places a layer sees on either side; the length of the texts it is trained
+            on. Texts may have any length.
+
+    Raises:
+        InvalidOptionError: If ``heads`` does not divide ``width`` into even parts.
+    """
+
+    blind = True
+    """No place sees its own state; see ``sfumato.denoisers.TokenNetwork``."""
+
+    def __init__(
+        self,
+        *,
+        tokens: int,
+        width: int = 128,
+        heads: int = 4,
+        layers: int = 3,
+        fusions: int = 1,
+        hidden: int = 352,
+        triples: int = 8192,
+        table_width: int = 32,
+        reach: int = 192,
+    ) -> None:
+        super().__init__()
+        if width % (2 * heads):
+            raise InvalidOptionError(
+                "towers", f"width={width}, heads={heads}", "use a width that 2·heads divides"
+            )
+        self.tokens, self.rows, self.reach = tokens, triples, reach
+        self.states = tokens + 2  # tokens, MASK, and the edge of the text
+        self.turned = width // heads
+        self.symbols = nn.Embedding(self.states, width)
+        self.pairs = nn.Embedding(self.states**2, table_width)
+        self.triples = nn.Embedding(triples, table_width)
+        self.told = nn.ModuleList(nn.Linear(2 * table_width, width, bias=False) for _ in range(2))
+        self.left = nn.ModuleList(Layer(width, heads, hidden) for _ in range(layers))
+        self.right = nn.ModuleList(Layer(width, heads, hidden) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2))
+        self.join = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(2))
+        self.fusions = nn.ModuleList(Fusion(width, heads, hidden) for _ in range(fusions))
+        self.norm = nn.RMSNorm(width)
+        self.head = nn.Linear(width, tokens)
+        self.start(layers)
+
+    def start(self, layers: int) -> None:
+        """Initial weights: every layer begins near the identity, the output near even."""
+        for name, p in self.named_parameters():
+            if p.ndim < 2:
+                continue
+            spread = p.shape[1] ** -0.5
+            if name.startswith(("symbols", "pairs", "triples")):
+                spread = 0.5 if name.startswith("symbols") else 0.1
+            elif name.endswith(("out.weight", "down.weight")):
+                spread *= 0.3 / (2 * layers) ** 0.5
+            elif name.startswith("head"):
+                spread = 0.01
+            nn.init.normal_(p, std=spread)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self, ids: Int[Tensor, "batch length"], valid: Bool[Tensor, "batch length"]
+    ) -> Float[Tensor, "batch length tokens"]:
+        """Logits.
+
+        Args:
+            ids: Tokens, K where hidden.
+            valid: Which places exist; the others are the edge of the text.
+        """
+        length = ids.shape[1]
+        left, right = self.read(ids.masked_fill(~valid, self.tokens + 1))
+        turn = rotations(length, self.turned, left, base=BASE)
+        before, after = self.allowed(valid)
+        for layer in self.left:
+            left = layer(left, turn, before)
+        mirrored = (turn[0], -turn[1])  # both towers count positions in their own direction
+        for layer in self.right:
+            right = layer(right, mirrored, after)
+        towers = (self.norms[0](left), self.norms[1](right))
+        x = self.join[0](towers[0]) + self.join[1](towers[1])
+        both = torch.cat([before, after], dim=-1)
+        for fusion in self.fusions:
+            x = fusion(x, towers, turn, both)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
+
+    def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """What the towers read at each place: the neighbour, and the pair and triple it ends."""
+        length, edge = ids.shape[1], self.tokens + 1
+        p = functional.pad(ids, (3, 3), value=edge)
+        pairs = p[:, :-1] * self.states + p[:, 1:]
+        codes = pairs[:, :-1] * self.states + p[:, 2:]
+        symbols, two = self.symbols(p), self.pairs(pairs)
+        three = self.triples(codes * MULTIPLIER % MODULUS % self.rows)
+        # p[3 + i] is place i; tables are indexed by where a pair or a triple begins
+        left = torch.cat([two[:, 1 : 1 + length], three[:, :length]], dim=-1)
+        right = torch.cat([two[:, 4 : 4 + length], three[:, 4 : 4 + length]], dim=-1)
+        return (
+            symbols[:, 2 : 2 + length] + self.told[0](left),
+            symbols[:, 4 : 4 + length] + self.told[1](right),
+        )
+
+    def allowed(self, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Which states of the left and of the right tower a place may attend to."""
+        place = torch.arange(valid.shape[1], device=valid.device)
+        back = place[:, None] - place
+        # a state exists if its place does, or the neighbour that it has read
+        padded = functional.pad(valid, (1, 1))
+        found = []
+        for near, exists in (
+            ((back >= 0) & (back < self.reach), valid | padded[:, :-2]),
+            ((back <= 0) & (-back < self.reach), valid | padded[:, 2:]),
+        ):
+            found.append((near & (exists[:, None, :] | (back == 0)))[:, None])
+        return found[0], found[1]
