@@ -6,8 +6,8 @@ Li, Zhu & Zhang, 2022, theorem 1). With ε̂ = (x_t − α x̂)/σ and d element
     C(t) = (σ²/α²)(1 − Γ(t)),    Γ(t) = E‖ε̂(x_t, t)‖²/d        from the mean square score,
     C(t) = E‖x₀ − x̂(x_t, t)‖²/d                                 from the error itself.
 
-They agree for the exact denoiser; the second is right for an imperfect network too. Either enters the kernel as the spread of x₀:
-``DDPM("calibrated")``, ``DDIM(eta, calibrated=True)``.
+They agree for the exact denoiser; the second is right for an imperfect network too. Either enters
+the kernel as the spread of x₀: ``DDPM("calibrated")``, ``DDIM(eta, calibrated=True)``.
 """
 
 from __future__ import annotations
