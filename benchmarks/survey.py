@@ -53,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
     torch.set_num_threads(options.threads)
     kept = Kept(options.out, shown("benchmarks/survey.py", arguments or sys.argv[1:]))
+    if options.targets or options.only or list(options.budgets) != list(BUDGETS):
+        kept.command = kept.before or kept.command  # a part does not make the table
     made: dict[str, Callable[[], Target]] = {
         "gauss": lambda: gauss(options.items),
         "ring": lambda: ring(options.items),
@@ -116,6 +118,7 @@ class Kept:
     def __init__(self, path: Path, command: str) -> None:
         self.path, self.command = path, command
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.before: str = found.get("command", "")
         self.runs: dict[str, Row] = {row["key"]: row for row in found.get("runs", [])}
         self.notes: dict[str, str] = found.get("notes", {})
         self.chains: list[Row] = [

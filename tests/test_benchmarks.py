@@ -126,6 +126,18 @@ def test_truth_of_tokens_writes_rows(tmp_path: Path) -> None:
     assert all(value is not None for value in evidence)
 
 
+def test_the_results_of_the_survey_have_the_orders_that_it_is_known_for() -> None:
+    result = json.loads((BENCHMARKS / "results" / "survey.json").read_text(encoding="utf-8"))
+    rows = {row["name"]: row for row in result["rows"] if row["problem"] == "samplers"}
+    assert rows["`dpm-solver`"]["digits10"] < rows["`ddim`"]["digits10"] / 3
+    assert rows["`dpm-solver`"]["photo10"] < rows["`ddim`"]["photo10"] / 2
+    chains = [row for row in result["rows"] if row["problem"] == "bounds"]
+    for place in {row["name"] for row in chains}:
+        cost = {row["chain"]: row["steps10"] for row in chains if row["name"] == place}
+        assert cost["analytic, dynamic grid"] < cost["analytic, even grid"]
+        assert cost["analytic, even grid"] < cost["large, even grid"] < cost["small, even grid"]
+
+
 @pytest.mark.slow
 def test_the_survey_runs_without_digits_and_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "survey.json"

@@ -197,7 +197,7 @@ def sample(
         n: How many.
         seed: Sample j depends on (seed, first + j) and nothing else.
         first: Index of the first sample.
-        sampler: Name (``sfumato.presets()``) or instance of a sampler; ``"auto"`` is "heun". For
+        sampler: Name (``sfumato.presets()``) or instance of a sampler; ``"auto"`` is "deis". For
             tokens, a chain of histories that the prior is, or that leads it, writes from left to
             right by itself; other priors show one place per evaluation.
         steps: Steps of the grid; the preset's, and 30 for others, if not given. Samplers of tokens

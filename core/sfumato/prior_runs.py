@@ -19,7 +19,11 @@ from sfumato.runs import ELEMENTS, expand_condition
 from sfumato.samplers import Noise, Sampler, Start, Step, run
 from sfumato.samplers.presets import make, named, require
 
-__all__ = ["sample_numbers"]
+__all__ = ["DEFAULT", "sample_numbers"]
+
+DEFAULT = "deis"
+"""What ``"auto"`` is: as near the probability flow in 20 evaluations as Heun's method in 50 (the
+table of the survey's samplers in the documentation)."""
 
 
 def sample_numbers(
@@ -42,7 +46,7 @@ def sample_numbers(
 ) -> Tensor:
     """Draws from a prior over numbers; arguments as in ``sfumato.sample``."""
     if sampler == "auto":
-        sampler, steps = "heun", 30 if steps is None else steps
+        sampler = DEFAULT
     rule, grid, steps = arranged(sampler, grid, steps, prior.denoiser)
     if shape is None:
         if None in prior.shape:

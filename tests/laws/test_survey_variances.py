@@ -77,24 +77,6 @@ def test_the_measured_variance_is_that_of_the_posterior(by: str) -> None:
         assert float(model.variance(level)) == pytest.approx(exact, abs=error + 0.02 * exact)
 
 
-def test_the_route_by_the_error_is_less_noisy_at_low_noise() -> None:
-    prior, level = ring(PROCESS), PROCESS.level(0.05)
-    exact = float(errors_at(prior, level, 40_000))
-    gaps: dict[str, list[float]] = {"error": [], "score": []}
-    for by, seed in itertools.product(gaps, range(5)):
-        streams = Streams.count(seed + 1, 400)
-        data = prior.sample(streams)
-        model = AnalyticVariance.measured(prior, data, streams, by=by, levels=40)
-        gaps[by].append(abs(float(model.variance(level)) - exact))
-    assert sum(gaps["error"]) < sum(gaps["score"])
-
-
-def errors_at(prior: Denoiser, level: Level, n: int) -> Tensor:
-    streams = Streams.count(99, n)
-    data = ring(PROCESS).sample(streams)
-    return mean_square_errors(prior, data, level.t[None], streams)[0]
-
-
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("steps", [2, 10])
 def test_the_exact_variance_makes_any_number_of_steps_exact(steps: int, eta: float) -> None:

@@ -48,9 +48,9 @@ class Draw:
     Args:
         n: How many samples.
         seed: A sample depends on this and its number only.
-        sampler: Name of a sampler; 'sfumato explain PLUGIN --samplers' lists them. [default: heun;
+        sampler: Name of a sampler; 'sfumato explain PLUGIN --samplers' lists them. [default: deis;
             for tokens, one place at a time]
-        steps: Its steps. [default: the sampler's own, 30 for heun; for tokens, as many as there
+        steps: Its steps. [default: the sampler's own, 20 for deis; for tokens, as many as there
             are places]
         grid: Where the steps lie: karras, log-snr, uniform, quadratic, var-linear or var-quadratic.
             [default: the sampler's own]

@@ -6,9 +6,8 @@ Li, Zhu & Zhang, 2022, theorem 1). With ε̂ = (x_t − α x̂)/σ and d element
     C(t) = (σ²/α²)(1 − Γ(t)),    Γ(t) = E‖ε̂(x_t, t)‖²/d        from the mean square score,
     C(t) = E‖x₀ − x̂(x_t, t)‖²/d                                 from the error itself.
 
-They agree for the exact denoiser. The first needs no x₀ but is noisier at low noise, where Γ → 1;
-the second is right for an imperfect network too. Either enters the kernel as the spread of x₀:
-``DDPM("calibrated")``, ``DDIM(eta, calibrated=True)``.
+They agree for the exact denoiser; the second is right for an imperfect network too. Either enters
+the kernel as the spread of x₀: ``DDPM("calibrated")``, ``DDIM(eta, calibrated=True)``.
 """
 
 from __future__ import annotations
@@ -37,6 +36,9 @@ def mean_square_errors(
 ) -> Tensor:
     """E‖x₀ − x̂‖²/d at each time, float64, on the CPU.
 
+    All levels see the same noise, scaled to the mean square that it should have: what chance there
+    is is common to all, so that no level looks better than its neighbours by luck.
+
     Args:
         denoiser: In model units.
         data: Clean data in model units.
@@ -44,10 +46,10 @@ def mean_square_errors(
         streams: One per item of ``data``.
         condition: Passed to the denoiser.
     """
-    found = []
+    found, noise = [], balanced(streams, data)
     with torch.no_grad():
         for level in denoiser.process.levels(times):
-            x_t = denoiser.process.corrupt(data, level, streams.normal(data))
+            x_t = denoiser.process.corrupt(data, level, noise)
             gap = denoiser(x_t, level, condition).mean - data
             found.append(gap.square().mean(dtype=torch.float64).cpu())
     return torch.stack(found)
@@ -62,14 +64,20 @@ def mean_square_noise(
     condition: Condition = None,
 ) -> Tensor:
     """Γ: E‖ε̂‖²/d at each time; arguments as in ``mean_square_errors``."""
-    found = []
+    found, noise = [], balanced(streams, data)
     with torch.no_grad():
         for level in denoiser.process.levels(times):
-            x_t = denoiser.process.corrupt(data, level, streams.normal(data))
+            x_t = denoiser.process.corrupt(data, level, noise)
             alpha, sigma = level.scales
             eps = combine(1 / sigma, x_t, -alpha / sigma, denoiser(x_t, level, condition).mean)
             found.append(eps.square().mean(dtype=torch.float64).cpu())
     return torch.stack(found)
+
+
+def balanced(streams: Streams, data: Tensor) -> Tensor:
+    """Standard normal noise with a mean square of exactly 1."""
+    noise = streams.normal(data)
+    return noise / noise.square().mean().sqrt()
 
 
 @dataclass(frozen=True, eq=False)
