@@ -8,7 +8,7 @@ import math
 
 import sfumato as sf
 from sfumato.denoisers.sequential import walk
-from sfumato.inverse.tokens.histories import chain_of
+from sfumato.inverse.tokens.histories import leading_chain
 
 KNOWN = """\
 The man that wandereth out of the way of understanding shall remain in the congregation of the dead.
@@ -24,7 +24,7 @@ raises an exception. How this value is computed depends on the type of the calla
 """
 
 prior = sf.load_plugin("text").prior()
-chain = chain_of(prior.denoiser)
+chain = leading_chain(prior.denoiser)
 assert chain is not None  # counts of n-grams read from left to right; networks have chain_rule
 for name, some in {"scripture": KNOWN, "documentation": OTHER}.items():
     (log_p,) = walk(chain, [prior.codec.encode(some).numpy()])
