@@ -98,7 +98,8 @@ class Edits(Machine):
     @cached_property
     def log_read(self) -> Float[Tensor, "tokens columns"]:
         """ln (1 − δ_v) C(v, c); −∞ for the end. A column is a symbol, or a place of y."""
-        table = self.channel.confusion if self.reads is None else self.reads
+        given = self.reads is not None and len(self.observed) > 0
+        table = self.reads if given else self.channel.confusion
         log_read = ((1 - self.channel.losses).unsqueeze(1) * table.double()).log()
         if self.end is not None:
             log_read[self.end] = -torch.inf
@@ -169,7 +170,7 @@ class Edits(Machine):
     def mixed(self, place: int, log_q: Tensor) -> Float[Tensor, "batch cells"]:
         """ln of the belief that the token is read as what each cell is entered by."""
         table, index = self.log_read.to(log_q.device), self.symbols(place, log_q.device)
-        if table.shape[1] > len(index):
+        if 0 < len(index) < table.shape[1]:
             return mix(log_q, table[:, index])
         return mix(log_q, table)[:, index]
 
