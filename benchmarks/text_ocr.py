@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pages import Print, needed, pages, read
 
 import sfumato as sf
+from pages import Print, needed, pages, read
 from sfumato_text.channels import Channel, ocr
 from sfumato_text.estimation import estimate
 from sfumato_text.files.documents import document_of, text_of
@@ -128,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("verses", type=Path)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--pages", type=int, default=8, help="of each print")
+    parser.add_argument("--pages", type=int, default=6, help="of each print")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     reader = needed()
@@ -142,16 +142,16 @@ def main() -> None:
         report = {
             "command": "python benchmarks/text_ocr.py kjv.txt"
             + " --quick" * arguments.quick
-            + f" --pages {arguments.pages}" * (arguments.pages != 8),
+            + f" --pages {arguments.pages}" * (arguments.pages != 6),
             "machine": f"{platform.machine()}, 1 thread, torch {torch.__version__}, {reader}",
             "columns": COLUMNS,
             "formats": FORMATS,
             "note": "King James text, "
             f"{'validation' if arguments.quick else 'test'} blocks, set in EB Garamond and read by "
             "tesseract with every character's confidence and choices; the channel is counted on "
-            f"{ESTIMATED} other pages. Blanks of any length and line ends count as one blank. Clean "
-            "text is the page's true text given to the same operator; over-correction is the share "
-            "of right characters that were changed, fix rate that of wrong ones.",
+            f"{ESTIMATED} other pages. Blanks of any length and line ends count as one blank. "
+            "Clean text is the page's true text given to the same operator; over-correction is the "
+            "share of right characters that were changed, fix rate that of wrong ones.",
             "rows": done,
         }
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

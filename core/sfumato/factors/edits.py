@@ -98,8 +98,9 @@ class Edits(Machine):
     @cached_property
     def log_read(self) -> Float[Tensor, "tokens columns"]:
         """ln (1 − δ_v) C(v, c); −∞ for the end. A column is a symbol, or a place of y."""
-        given = self.reads is not None and len(self.observed) > 0
-        table = self.reads if given else self.channel.confusion
+        table = self.channel.confusion
+        if self.reads is not None and len(self.observed):
+            table = self.reads
         log_read = ((1 - self.channel.losses).unsqueeze(1) * table.double()).log()
         if self.end is not None:
             log_read[self.end] = -torch.inf
