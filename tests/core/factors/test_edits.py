@@ -114,10 +114,8 @@ def test_places_may_say_themselves_what_they_are_read_from(band: int | None) -> 
     check_machine(machine, lambda x: chance(x, list(range(5)), own, band), 4)
 
 
-@pytest.mark.parametrize(
-    "told", [{"reads": torch.ones(3, 4)}, {"reads": -torch.ones(3, 5)}, {"inserts": torch.ones(3)}]
-)
-def test_places_that_say_something_else_are_refused(told: dict[str, torch.Tensor]) -> None:
+@pytest.mark.parametrize("told", [{"reads": -torch.ones(3, 5)}, {"inserts": -torch.ones(5)}])
+def test_places_that_say_no_chances_are_refused(told: dict[str, torch.Tensor]) -> None:
     with pytest.raises(InvalidOptionError, match=next(iter(told))):
         Edits(CHANNEL, torch.tensor(SEEN), **told)
 

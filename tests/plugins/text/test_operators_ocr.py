@@ -24,18 +24,16 @@ def restored(prior: TokenPrior, text: str, task: DenoiseOCR = TASK) -> str:
 
 
 @pytest.mark.parametrize(
-    ("read", "right"),
+    "read",
     [
-        ("the functon object is cal1led\nby the methd of the class", None),
-        ("the func-\ntlon object is called by\n\nthe method of the class", None),
-        ("the function ob ject is called bythe method\nof the class\n", None),
-        ("the fun-\nctioon object is called by the method of the class", None),
+        "the functon object is cal1led\nby the methd of the class",
+        "the func-\ntlon object is called by\n\nthe method of the class",
+        "the function ob ject is called bythe method\nof the class\n",
+        "the fun-\nctioon object is called by the method of the class",
     ],
     ids=["lines", "divided and paragraphs", "blanks", "beside a hyphen"],
 )
-def test_mistakes_are_put_right_and_the_layout_stays(
-    small_prior: TokenPrior, read: str, right: str | None
-) -> None:
+def test_mistakes_are_put_right_and_the_layout_stays(small_prior: TokenPrior, read: str) -> None:
     found = restored(small_prior, read)
     joined = found.replace("-\n", "").replace("\n\n", " ").replace("\n", " ").strip()
     assert joined == CLEAN
