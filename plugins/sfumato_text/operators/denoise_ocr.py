@@ -24,11 +24,12 @@ from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.errors import InvalidOptionError
 from sfumato.factors import Edits
 from sfumato.inverse.tokens.tasks import PartDraws, Posed, Readings, TokenPart
+from sfumato.noise import Streams
 from sfumato.signals import Signal
 from sfumato_text.alignments import align
 from sfumato_text.channels import Channel
 from sfumato_text.confidences import soft_sites
-from sfumato_text.files.documents import Document, codes_of
+from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.files.restorations import Change, Restoration
 from sfumato_text.operators.corrections import Row, finished
 from sfumato_text.operators.respell import DRAWS, ending, with_end
@@ -83,6 +84,13 @@ class DenoiseOCR(Restore):
         if self.most < 1:
             raise InvalidOptionError("text denoise-ocr", f"most={self.most}", "use 1 or more")
 
+    @property
+    def stated(self) -> Channel:
+        channel = super().stated
+        if channel.edits or not self.edits:
+            return channel
+        return replace(channel, lost=self.lost, inserted=self.inserted)
+
     def sites(
         self, document: Document, row: Row, channel: Channel
     ) -> Float[Tensor, "length tokens"]:
@@ -113,8 +121,6 @@ class DenoiseOCR(Restore):
             channel = self.estimated(channel, replace(known, text=found[index].text),
                                      [rows[index]], prior)  # fmt: skip
             notes = (f"share of wrong characters, found with the prior: {channel.rate:.3f}",)
-        if not channel.edits:
-            channel = replace(channel, lost=self.lost, inserted=self.inserted)
         ended = with_end(prior.denoiser)
         parts = tuple(
             self.part(run, row, document, channel, ended)
@@ -198,6 +204,14 @@ class DenoiseOCR(Restore):
             signal, document, Restoration(document, tuple(changes)), confidence, places, samples,
             None, (0.0, 0.0),
         )  # fmt: skip
+
+    def degrade(self, signal: Signal, *, seed: int = 0) -> Signal:
+        if not self.edits:
+            return super().degrade(signal, seed=seed)
+        document = document_of(signal)
+        alphabet = sorted(set(document.text)) if self.channel == "uniform" else None
+        streams = Streams.count(seed, 1).spawn("noise")
+        return Signal(codes_of(self.stated.degrade(document.text, streams, alphabet=alphabet)))
 
 
 def nearest(sign: str, codec: Characters) -> list[int]:
