@@ -40,17 +40,22 @@ class Edits(Machine):
             places hold text.
         band: After i tokens only i − band to i + band symbols may be explained; paths outside
             weigh nothing. ``None``: no limit. A step costs O(band) instead of O(M).
+        reads: p(y_j | v) of every place of y by itself, ``[tokens, M]``, in place of the channel's
+            C(v, y_j): what a reader says of its own certainty. Rows need no sum.
+        inserts: Chance that what was inserted is y_j, ``[M]``, in place of the channel's r(y_j).
         name: What error messages call it.
 
     Raises:
-        InvalidOptionError: If y holds a symbol that the channel lacks, the end is no token, or the
-            band is negative.
+        InvalidOptionError: If y holds a symbol that the channel lacks, the end is no token, the
+            band is negative, or what places say of themselves has another shape than they.
     """
 
     channel: EditChannel
     observed: Int[Tensor, " seen"]
     end: int | None = None
     band: int | None = None
+    reads: Float[Tensor, "tokens seen"] | None = None
+    inserts: Float[Tensor, " seen"] | None = None
     name: str = "edits"
     tokens: int = field(init=False)
     states: int = field(init=False)
@@ -70,6 +75,15 @@ class Edits(Machine):
             )
         if self.band is not None and self.band < 0:
             raise InvalidOptionError(self.name, f"band {self.band}", "choose 0 or more")
+        for what, table, shape in (
+            ("reads", self.reads, (self.channel.tokens, len(y))),
+            ("inserts", self.inserts, (len(y),)),
+        ):
+            if table is not None and (table.shape != shape or not bool((table >= 0).all())):
+                raise InvalidOptionError(
+                    self.name, f"{what} of shape {tuple(table.shape)}",
+                    f"give chances that are not negative, of shape {shape}",
+                )  # fmt: skip
         object.__setattr__(self, "tokens", self.channel.tokens)
         object.__setattr__(self, "states", len(y) + 1 + (self.end is not None))
 
@@ -82,9 +96,12 @@ class Edits(Machine):
         return log_lost
 
     @cached_property
-    def log_read(self) -> Float[Tensor, "tokens symbols"]:
-        """ln (1 − δ_v) C(v, c); −∞ for the end."""
-        log_read = ((1 - self.channel.losses).unsqueeze(1) * self.channel.confusion.double()).log()
+    def log_read(self) -> Float[Tensor, "tokens columns"]:
+        """ln (1 − δ_v) C(v, c); −∞ for the end. A column is a symbol, or a place of y."""
+        table = self.channel.confusion
+        if self.reads is not None and len(self.observed):
+            table = self.reads
+        log_read = ((1 - self.channel.losses).unsqueeze(1) * table.double()).log()
         if self.end is not None:
             log_read[self.end] = -torch.inf
         return log_read
@@ -92,7 +109,8 @@ class Edits(Machine):
     @cached_property
     def log_insert(self) -> Float[Tensor, " cells"]:
         """ln ι r(y_j) of inserting symbol j, j = 1 … M; entry 0 is not used."""
-        log_r = (self.channel.inserted * self.channel.frequencies[self.observed]).log()
+        own = self.channel.frequencies[self.observed] if self.inserts is None else self.inserts
+        log_r = (self.channel.inserted * own.double()).log()
         return torch.cat([log_r.new_zeros(1), log_r])
 
     @cached_property
@@ -140,17 +158,29 @@ class Edits(Machine):
             here = run(here, self.log_insert[cells].to(log_a.device))
         return here + self.log_stop
 
+    @cached_property
+    def columns(self) -> Int[Tensor, " cells"]:
+        """The column of ``log_read`` for each state; any for state 0, which none enters."""
+        own = self.observed if self.reads is None else torch.arange(len(self.observed))
+        return torch.cat([own.new_zeros(1), own])
+
     def symbols(self, place: int, device: torch.device) -> Int[Tensor, " cells"]:
-        """The symbol that is read on entering each cell; any for state 0, which none enters."""
-        padded = torch.cat([self.observed.new_zeros(1), self.observed])
-        return padded[self.cells(place)[0]].to(device)
+        """The column that is read on entering each cell."""
+        return self.columns[self.cells(place)[0]].to(device)
+
+    def mixed(self, place: int, log_q: Tensor) -> Float[Tensor, "batch cells"]:
+        """ln of the belief that the token is read as what each cell is entered by."""
+        table, index = self.log_read.to(log_q.device), self.symbols(place, log_q.device)
+        if 0 < len(index) < table.shape[1]:
+            return mix(log_q, table[:, index])
+        return mix(log_q, table)[:, index]
 
     def enter(self, place: int, log_a: Tensor, lost: Tensor, read: Tensor, ends: Tensor) -> Tensor:
-        """One token that is lost, read as each symbol, or the end, with these weights."""
+        """One token that is lost, read as each cell has it, or the end, with these weights."""
         cells, _, early = self.cells(place)
         a = self.copied(place, log_a)
         out = torch.full_like(log_a, -torch.inf)
-        moved = shifted(a) + read[:, self.symbols(place, a.device)]
+        moved = shifted(a) + read
         reached = torch.logaddexp(a + lost, moved)
         out[:, cells] = reached.masked_fill(early.to(a.device), -torch.inf)
         if self.end is not None:
@@ -162,26 +192,27 @@ class Edits(Machine):
         return torch.logsumexp(log_a + self.final.to(log_a.device), dim=1)
 
     def forward(self, place: int, log_a: Tensor, log_q: Tensor) -> Tensor:
-        return self.enter(place, log_a, *self.believed(log_q))
+        return self.enter(place, log_a, *self.believed(place, log_q))
 
-    def believed(self, log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """ln of the belief that the token is lost, read as each symbol, or the end."""
+    def believed(self, place: int, log_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """ln of the belief that the token is lost, read as each cell has it, or the end."""
         lost = torch.logsumexp(log_q + self.log_lost.to(log_q.device), dim=1, keepdim=True)
         ends = log_q[:, self.end or 0]
-        return lost, mix(log_q, self.log_read.to(log_q.device)), ends
+        return lost, self.mixed(place, log_q), ends
 
     def advance(self, place: int, log_a: Tensor, token: Tensor) -> Tensor:
         lost = self.log_lost.to(log_a.device)[token].unsqueeze(1)
         ends = torch.zeros_like(token, dtype=torch.float64).masked_fill(
             token != (self.end or 0), -torch.inf
         )
-        return self.enter(place, log_a, lost, self.log_read.to(log_a.device)[token], ends)
+        read = self.log_read.to(log_a.device)[token][:, self.symbols(place, log_a.device)]
+        return self.enter(place, log_a, lost, read, ends)
 
     def backward(self, place: int, log_b: Tensor, log_q: Tensor) -> Tensor:
         cells, late, early = self.cells(place)
-        lost, read, ends = self.believed(log_q)
+        lost, read, ends = self.believed(place, log_q)
         b = log_b[:, cells].masked_fill(early.to(log_b.device), -torch.inf)
-        moved = shifted(b + read[:, self.symbols(place, b.device)], down=True)
+        moved = shifted(b + read, down=True)
         left = torch.logaddexp(b + lost, moved)
         if self.channel.inserted:
             ratio = self.log_insert[cells].to(b.device).roll(-1)
@@ -198,7 +229,7 @@ class Edits(Machine):
         a = self.copied(place, log_a)
         b = log_b[:, cells].masked_fill(early.to(a.device), -torch.inf)
         lost = torch.logsumexp(a + b, dim=1, keepdim=True) + self.log_lost.to(a.device)
-        each = group(shifted(a) + b, self.symbols(place, a.device), self.channel.symbols)
+        each = group(shifted(a) + b, self.symbols(place, a.device), self.log_read.shape[1])
         out = torch.logaddexp(lost, mix(each, self.log_read.to(a.device).T))
         if self.end is not None:
             out[:, self.end] = self.stopped(log_a) + log_b[:, -1]

@@ -4,13 +4,12 @@
 
 What was read is a function of the text by a pair hidden Markov model: every character is lost, or
 read as itself or another; between them others are put in. The text has an unknown length, so the
-row ends with a sign for its end. The reading that is shown is the one, of many posterior draws,
-that differs least from all others; below a stated confidence the input stays.
+row ends with a sign for its end. Each place gets the reading of most posterior draws
+(``sfumato_text.operators.votes``); below a stated confidence the input stays.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +27,6 @@ from sfumato.inverse.tokens.tasks import PartDraws, Posed, Readings, TokenPart
 from sfumato.noise import Streams
 from sfumato.processes import Absorbing
 from sfumato.signals import Signal
-from sfumato_text.alignments import Block, align, distance
 from sfumato_text.alphabets import clusters, composed
 from sfumato_text.channels import Channel
 from sfumato_text.files.documents import Document, codes_of, document_of
@@ -36,18 +34,13 @@ from sfumato_text.files.restorations import Change, Restoration
 from sfumato_text.operators.corrections import Row, finished
 from sfumato_text.operators.restore import Restore
 from sfumato_text.operators.sites import reader, tolerant
+from sfumato_text.operators.votes import votes
 from sfumato_text.operators.windows import records
 
 __all__ = ["Respell"]
 
 DRAWS = 200
-"""Draws that say how sure a difference is."""
-
-COMPARED = 60
-"""Draws among which the one is sought that differs least from the others."""
-
-NEAR = 2
-"""Differences with no more letters between them, and no blank, are one."""
+"""Draws that vote on every place."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +123,7 @@ class Respell(Restore):
     def respelt(
         self, signal: Signal, document: Document, found: Sequence[tuple[Row, PartDraws]], n: int
     ) -> Readings:
-        """The reading nearest to all others, where it is sure enough."""
+        """The reading of most draws at every place, where they are enough."""
         changes: list[Change] = []
         confidence = torch.ones(len(document.text), dtype=torch.float64)
         places = []
@@ -141,75 +134,27 @@ class Respell(Restore):
             before = document.text[last : row.start]
             samples = [s + before + t for s, t in zip(samples, texts[:n], strict=True)]
             last = row.end
-            for change, odds in self.changes(row, texts):
-                start, end = row.start + change.start, row.start + change.end
-                places.append((start, end, change.alternatives))
-                if odds >= self.confidence:
-                    changes.append(replace(change, start=start, end=end))
+            own = row.encoded.text
+            for vote in votes(own, texts):
+                start, end = row.start + vote.start, row.start + vote.end
+                readings, kept = vote.readings[: self.readings], own[vote.start : vote.end]
+                places.append((start, end, readings))
+                if vote.best != kept and vote.odds >= self.confidence:
+                    sure = (vote.odds,) * len(vote.best)
+                    changes.append(Change(start, end, vote.best, sure, readings))
                 else:
-                    kept = dict(change.alternatives).get(document.text[start:end], 0.0)
-                    confidence[start : max(end, start + 1)] = kept
+                    share = dict(vote.readings).get(kept, 0.0)
+                    confidence[start : max(end, start + 1)] = share
         samples = [s + document.text[last:] for s in samples]
         restoration = Restoration(document, tuple(changes))
         drawn = tuple(codes_of(text) for text in samples)
         return finished(signal, document, restoration, confidence, places, drawn, None, (0.0, 0.0))
-
-    def changes(self, row: Row, texts: Sequence[str]) -> list[tuple[Change, float]]:
-        """Where the best reading differs from what was read, and how sure each difference is."""
-        own = row.encoded.text
-        some = texts[:COMPARED]
-        best = min(some, key=lambda text: sum(distance(text, other) for other in some))
-        aligned = [(text, align(own, text)) for text in texts]
-        found = []
-        for block in together(align(own, best), own):
-            new = best[block.first : block.last]
-            counts = Counter(reading(blocks, text, block) for text, blocks in aligned)
-            odds = counts[new] / len(texts)
-            ranked = counts.most_common(self.readings)
-            readings = tuple((text, count / len(texts)) for text, count in ranked)
-            change = Change(block.start, block.end, new, (odds,) * len(new), readings)
-            found.append((change, odds))
-        return found
 
     def degrade(self, signal: Signal, *, seed: int = 0) -> Signal:
         document = document_of(signal)
         alphabet = sorted(set(document.text)) if self.channel == "uniform" else None
         streams = Streams.count(seed, 1).spawn("noise")
         return Signal(codes_of(self.stated.degrade(document.text, streams, alphabet=alphabet)))
-
-
-def together(blocks: Sequence[Block], own: str) -> list[Block]:
-    """The unequal blocks; those that are close to each other inside a word as one."""
-    found: list[Block] = []
-    for block in blocks:
-        if block.same:
-            continue
-        between = own[found[-1].end : block.start] if found else " "
-        if len(between) <= NEAR and not any(map(str.isspace, between)):
-            found[-1] = found[-1]._replace(end=block.end, last=block.last)
-        else:
-            found.append(block)
-    return found
-
-
-def reading(blocks: Sequence[Block], text: str, place: Block) -> str:
-    """What a place of the input became in ``text``, with all that was put in at its ends.
-
-    Args:
-        blocks: The alignment of the input with ``text``.
-        text: Another reading.
-        place: A range of the input.
-    """
-    first = len(text) if blocks else 0
-    last = 0
-    for block in blocks:
-        if block.start <= place.start <= block.end:
-            inside = place.start - block.start if block.same else 0
-            first = min(first, block.first + inside)
-        if block.start <= place.end <= block.end:
-            inside = block.end - place.end if block.same else 0
-            last = max(last, block.last - inside)
-    return text[first:last]
 
 
 def with_end(denoiser: TokenDenoiser) -> TokenDenoiser:

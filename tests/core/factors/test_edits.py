@@ -100,6 +100,26 @@ def test_a_wide_band_excludes_nothing() -> None:
     torch.testing.assert_close(weigh(banded, x), weigh(whole, x), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("band", [None, 2])
+def test_places_may_say_themselves_what_they_are_read_from(band: int | None) -> None:
+    """As if every place of what was seen had a symbol of its own."""
+    rest = torch.tensor([[0.1, 0.05, 0.2, 0.15, 0.3], [0.2, 0.1, 0.0, 0.3, 0.1], [0.1] * 5])
+    put = torch.tensor([0.1, 0.3, 0.2, 0.0, 0.1])
+    own = EditChannel(
+        torch.cat([rest, 1 - rest.sum(dim=1, keepdim=True)], dim=1),
+        lost=CHANNEL.lost, inserted=CHANNEL.inserted,
+        letters=torch.cat([put, 1 - put.sum(dim=0, keepdim=True)]),
+    )  # fmt: skip
+    machine = Edits(CHANNEL, torch.tensor(SEEN), band=band, reads=rest, inserts=put)
+    check_machine(machine, lambda x: chance(x, list(range(5)), own, band), 4)
+
+
+@pytest.mark.parametrize("told", [{"reads": -torch.ones(3, 5)}, {"inserts": -torch.ones(5)}])
+def test_places_that_say_no_chances_are_refused(told: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(InvalidOptionError, match=next(iter(told))):
+        Edits(CHANNEL, torch.tensor(SEEN), **told)
+
+
 def test_chances_of_all_that_may_be_seen_sum_to_1() -> None:
     channel = EditChannel(CHANNEL.confusion, 0.2, 0.1)
     x = torch.tensor([[0, 2]])

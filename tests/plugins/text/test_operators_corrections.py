@@ -188,6 +188,7 @@ def test_what_cannot_be_restored_is_refused(small_prior: TokenPrior, case: str) 
         (Restore, {"channel": "telegraph"}), (Restore, {"foreign": "translate"}),
         (Respell, {"lost": 0.7}), (Respell, {"most": 0}),
         (DenoiseOCR, {"trust": 2.0}), (DenoiseOCR, {"other": -1.0}),
+        (DenoiseOCR, {"lost": 0.7}), (DenoiseOCR, {"most": 0}),
     ],
     ids=str,
 )  # fmt: skip
@@ -257,7 +258,7 @@ def test_what_the_reader_is_sure_of_is_harder_to_change(small_prior: TokenPrior)
         confidence = np.full(len(text), 0.99)
         confidence[place] = sure
         damaged = signal_of(Document(text, confidence=confidence))
-        task = DenoiseOCR(rate=0.02, trust=1.0, confidence=0.0)
+        task = DenoiseOCR(rate=0.02, trust=1.0, confidence=0.0, edits=False)
         result = sf.reconstruct(small_prior, task, damaged, n=1)
         (table,) = [p for p in result.alternatives if p.start == place] or [None]
         kept = 1.0 if table is None else dict(
