@@ -215,8 +215,13 @@ class Prior:
         """What is trained when this prior is: its denoiser around ``network``."""
         return replace(self.denoiser, network=network)
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is something to train."""
+        return True
+
     def refit(self, data: Any) -> tuple[Prior, dict[str, float]] | None:
-        """The prior made anew where it is counted, not trained, with scores; ``None`` if trained.
+        """The prior made anew where it is counted, not trained, with scores; ``None`` if nowhere.
 
         Args:
             data: What to learn from; see ``sfumato.training.feeds``.

@@ -226,7 +226,7 @@ class TokenPrior(Prior):
         return found
 
     def refit(self, data: Any) -> tuple[TokenPrior, dict[str, float]] | None:
-        """The prior with its experts counted anew, if none of them has parameters to train.
+        """The prior with those experts counted anew that count; ``None`` if there are none.
 
         Such an expert has ``refit(data)``, which returns a module of its kind, the options that it
         was built with, and scores.
@@ -234,20 +234,27 @@ class TokenPrior(Prior):
         Raises:
             UnsupportedError: If an expert can neither be trained nor counted.
         """
-        if any(True for e in self.experts for _ in e.module.parameters()):
-            return None
-        made, scores = [], {}
+        made, scores, some = [], {}, False
         for expert in self.experts:
             count = getattr(expert.module, "refit", None)
-            if not callable(count):
+            if callable(count):
+                module, options, found = count(data)
+                made.append(replace(expert, module=module, options=options))
+                scores.update(found)
+                some = True
+            elif any(True for _ in expert.module.parameters()):
+                made.append(expert)
+            else:
                 raise UnsupportedError(
                     "fine-tuning", "an expert that learns or counts",
                     f"'{expert.backbone}' does neither",
                 )  # fmt: skip
-            module, options, found = count(data)
-            made.append(replace(expert, module=module, options=options))
-            scores.update(found)
-        return self.with_experts(made), scores
+        return (self.with_experts(made), scores) if some else None
+
+    @property
+    def learns(self) -> bool:
+        """Whether an expert has parameters to train."""
+        return any(True for e in self.experts for _ in e.module.parameters())
 
     def with_experts(
         self, experts: Sequence[Expert], *, card: Mapping[str, Any] | None = None

@@ -119,6 +119,23 @@ def test_a_damaged_folder_is_refused(small_prior: TokenPrior, tmp_path: Path, da
         sf.Prior.load(str(folder))
 
 
+def test_experts_that_count_are_counted_again_beside_one_that_learns(
+    small_prior: TokenPrior, network: TokenPrior, tmp_path: Path
+) -> None:
+    from sfumato_text.datasets import Texts
+
+    experts = [*small_prior.experts, *network.experts]
+    both = TokenPrior.of(experts, small_prior.process, small_prior.codec, plugin="text")
+    (tmp_path / "a.txt").write_text("the xylophone is called zither\n" * 60)
+    found = both.refit(Texts(tmp_path / "a.txt", codec=both.codec, length=30))
+    assert found is not None
+    made, scores = found
+    assert made.learns
+    assert scores["bits_per_token"] < 1
+    assert made.experts[0].module is not both.experts[0].module
+    assert made.experts[1].module is both.experts[1].module
+
+
 def test_counting_again_needs_something_that_counts(network: TokenPrior) -> None:
     assert network.refit(None) is None  # it is trained by descent
     silent = torch.nn.Identity()

@@ -96,11 +96,15 @@ def finetune(
     check_item(prior, data, config)
     counted = prior.refit(data)
     if counted is not None:
-        prepare(folder, keep=False)
-        about = training_card(prior, data, config, counted[1])
-        tuned = counted[0].with_network(counted[0].network, card=about)
-        publish(tuned, folder)
-        return tuned
+        made, scores = counted
+        if not made.learns:
+            prepare(folder, keep=False)
+            about = training_card(prior, data, config, scores)
+            made = made.with_network(made.network, card=about)
+            publish(made, folder)
+            return made
+        about = {**prior.card, "counted": {"parent": prior.hash(), **scores}}
+        prior = made.with_network(made.network, card=about)
     try:
         accelerator = accelerate(log_with=tracker or None, project_dir=folder / "logs")
     except ValueError as error:

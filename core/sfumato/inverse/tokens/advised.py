@@ -7,7 +7,10 @@ others, q_i(v | x_{−i}), corrects the lattice in one of two ways.
 Few open places (gaps): the lattice's draws are candidates, and weighed by the network's
 pseudo-likelihood over the open places (Besag, 1975),
 
-    w(x) ∝ share(x) · exp(λ Σ_{i open} ln q_i(x_i | x_{−i})).
+    w(x) ∝ share(x) · exp(λ/√k Σ_{i open} ln q_i(x_i | x_{−i})),        k open places.
+
+A pseudo-likelihood counts what places say of each other once for each of them, so it is too sure of
+long gaps; with λ in place of λ/√k the letters of gaps of 10 had an ECE of 0.11 instead of 0.06.
 
 Many open places (noise): at the most probable text x̂ the marginals are multiplied,
 
@@ -58,7 +61,7 @@ class Advised(TokenSolver):
         beam: Histories per place in the lattice; as ``Lattice`` chooses if not given.
         candidates: Draws that are weighed, of each kind of item.
         joint: Most open places of an item whose texts are weighed as wholes.
-        trust: λ, weight of the experts' pseudo-likelihood of a whole.
+        trust: λ, weight of the experts' pseudo-likelihood of a single place.
         temper: τ, power of the lattice's marginals.
         advice: ρ, power of the experts' beliefs about single places.
 
@@ -145,7 +148,9 @@ class Advised(TokenSolver):
             )
             own = beliefs.gather(-1, distinct.unsqueeze(-1)).squeeze(-1)
             score += power * (own * places).flatten(1).sum(dim=1).double()
-        return (self.trust * score)[inverse].softmax(dim=0)
+        power = self.trust / max(int(places.sum()), 1) ** 0.5
+        weights: Tensor = (power * score)[inverse].softmax(dim=0)
+        return weights
 
     def corrected(
         self,
