@@ -37,8 +37,8 @@ from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import TokenDenoiser
 from sfumato.errors import InvalidOptionError
 from sfumato.inverse.problems import Callback
-from sfumato.inverse.tokens.evidence import ready
-from sfumato.inverse.tokens.histories import members
+from sfumato.inverse.tokens.evidence import ready, real_places
+from sfumato.inverse.tokens.histories import grouped, members
 from sfumato.inverse.tokens.lattice import Lattice
 from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolver
 from sfumato.noise import Streams
@@ -95,41 +95,37 @@ class Advised(TokenSolver):
         found_members = members(problem.denoiser)
         assert found_members is not None  # a need
         chained, others = found_members
-        lattice = Lattice(beam=self.beam)
-        found = lattice(replace(problem, denoiser=chained), streams, callback=callback)
-        assert found.marginals is not None
-        x, marginals = found.x.clone(), found.marginals.clone()
         note = getattr(problem.denoiser, "note", None)
+        problem = replace(problem, denoiser=chained)
+        x = torch.zeros(problem.shape, dtype=torch.long, device=problem.sites.device)
+        marginals = torch.zeros_like(problem.sites)
+        evidence = marginals.new_zeros(len(x))
         u = draws.uniform(torch.empty(len(x), 1), streams.spawn("advice"))[:, 0]
-        for items in alike(problem.sites):
-            first = items[:1]
-            open_places = ~problem.known[first[0]]
-            if not bool(open_places.any()):
-                continue
-            condition = problem.select(first).condition
-            if int(open_places.sum()) <= self.joint:
-                pool = self.pool(problem, chained, streams, items)
-                share = self.weigh(others, pool, open_places, condition, note)
+        lattice = Lattice(beam=self.beam)
+        for group in grouped(problem.sites, real_places(problem)):
+            items = group.items
+            open_places = ~problem.known[items[0]]
+            condition = problem.select(items[:1]).condition
+            if 0 < int(open_places.sum()) <= self.joint:
+                # what is weighed is a function of the evidence alone, not of an item's stream
+                pool = problem.select(items[:1] * self.candidates)
+                own = Streams(streams.seed, range(self.candidates)).spawn("candidates")
+                found = lattice(pool, own, callback=callback)
+                share = self.weigh(others, found.x, open_places, condition, note)
                 ends = share.cumsum(dim=0)
                 chosen = torch.searchsorted(ends / ends[-1], u[items], right=True)
-                x[items] = pool[chosen.clamp(max=len(pool) - 1)]
-                hot = functional.one_hot(pool, marginals.shape[-1]).to(share)
+                x[items] = found.x[chosen.clamp(max=len(share) - 1)]
+                hot = functional.one_hot(found.x, marginals.shape[-1]).to(share)
                 marginals[items] = torch.einsum("n,n...->...", share, hot).to(marginals)
             else:
-                marginals[items] = self.corrected(others, marginals[first], condition, note)
-        return replace(found, x=x, marginals=marginals)
-
-    def pool(
-        self,
-        problem: TokenProblem,
-        chained: TokenDenoiser,
-        streams: Streams,
-        items: list[int],
-    ) -> Int[Tensor, "candidates *x"]:
-        """Draws of the lattice for one kind of item; a function of the evidence alone."""
-        rows = problem.select([items[0]] * self.candidates)
-        own = Streams(streams.seed, range(self.candidates)).spawn("candidates")
-        return Lattice(beam=self.beam)(replace(rows, denoiser=chained), own).x
+                found = lattice(problem.select(items), streams.select(items), callback=callback)
+                assert found.marginals is not None
+                x[items], marginals[items] = found.x, found.marginals
+                if bool(open_places.any()):
+                    table = found.marginals[:1]
+                    marginals[items] = self.corrected(others, table, condition, note)
+            evidence[items] = found.log_evidence[0]
+        return TokenDraws(x, evidence, torch.full_like(evidence, torch.nan), marginals)
 
     def weigh(
         self,
@@ -236,19 +232,6 @@ def windowed(ask: Asked, x: Tensor, condition: Condition) -> Float[Tensor, "batc
         answer = ask(x[:, low:high], told or None)
         pieces.append(answer[:, start - low : min(start + step, length) - low])
     return torch.cat(pieces, dim=1)
-
-
-def alike(sites: Float[Tensor, "batch *x tokens"]) -> list[list[int]]:
-    """Items with equal evidence together."""
-    groups: list[list[int]] = []
-    for item in range(len(sites)):
-        for group in groups:
-            if torch.equal(sites[group[0]], sites[item]):
-                group.append(item)
-                break
-        else:
-            groups.append([item])
-    return groups
 
 
 def repeated(condition: Condition, count: int) -> Condition:
