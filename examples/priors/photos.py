@@ -35,7 +35,7 @@ from sfumato.codecs import Affine
 from sfumato.denoisers import Preconditioned
 from sfumato.networks import UNet
 from sfumato.priors import Prior
-from sfumato.processes import Gaussian
+from sfumato.processes import Gaussian, Level
 from sfumato.training import Step, TrainConfig, finetune
 
 MANIFEST = Path(str(files("sfumato_image"))) / "weights" / "photo" / "manifest.json"
@@ -44,6 +44,7 @@ LARGE, SMALL = (1600, 1000, 640, 420), (480, 320)
 CROP = 64
 OPTIONS: dict[str, Any] = {
     "channels": 3, "widths": (64, 128, 160), "blocks": (2, 2, 3), "fold": 2, "variance": True,
+    "noise_map": True,
 }  # fmt: skip
 CONFIG = TrainConfig(
     steps=20_000,
@@ -61,6 +62,7 @@ CONFIG = TrainConfig(
     times_mean=-1.5,
     times_std=1.4,
     variance_weight=0.05,
+    uneven=0.4,
     validation_every=2000,
     validation_items=64,
     checkpoint_minutes=4,
@@ -175,6 +177,11 @@ def warm(prior: Prior, path: Path) -> Prior:
     else:
         stored = torch.load(path, map_location="cpu", weights_only=True)
         weights = stored.get("ema", stored)
+    old, new = weights["first.weight"], prior.network.state_dict()["first.weight"]
+    if old.shape[1] < new.shape[1]:  # a network without a noise map: the map's channels come last
+        wide = torch.zeros_like(new)
+        wide[:, : old.shape[1]] = old
+        weights = {**weights, "first.weight": wide}
     prior.network.load_state_dict(weights)
     return prior
 
@@ -190,9 +197,40 @@ def denoising_psnr(prior: Prior, pictures: Corners) -> dict[int, float]:
             source = torch.Generator().manual_seed(index)
             x = prior.codec.encode(pictures.item(index, source)[None])
             x_t = x + noise / 127.5 * torch.randn(x.shape, generator=source)
-            error = (prior.denoiser(x_t, level).mean - x).square().mean().item()
-            scores.append(10 * math.log10(4 / error))
+            found = prior.denoiser(x_t.to(prior.device), level).mean.cpu()
+            scores.append(10 * math.log10(4 / (found - x).square().mean().item()))
         result[noise] = round(sum(scores) / len(scores), 3)
+    return result
+
+
+@torch.no_grad()
+def filling_psnr(prior: Prior, pictures: Corners) -> dict[str, float]:
+    """Mean PSNR in dB over whole pictures, after one evaluation, where some pixels are known.
+
+    The known ones are half of all, drawn one by one, or all but four squares of 16×16.
+    """
+    process = prior.process
+    largest = process.level(process.schedule.t_max)
+    smallest = process.level(process.schedule.t_min)
+    result = {}
+    for kind in ("half", "holes"):
+        scores = []
+        for index in range(len(pictures)):
+            source = torch.Generator().manual_seed(index)
+            x = prior.codec.encode(pictures.item(index, source)[None])
+            known = torch.rand(x[:, :1].shape, generator=source) < 0.5
+            if kind == "holes":
+                known = torch.ones_like(known)
+                for top, left in ((40, 40), (40, 190), (190, 40), (190, 190)):
+                    known[..., top : top + 16, left : left + 16] = False
+            sigma = torch.where(known, smallest.sigma, largest.sigma)
+            x_t = x + sigma.float() * torch.randn(x.shape, generator=source)
+            parts = (largest.t[None], torch.ones_like(sigma), sigma)
+            level = Level(*(part.to(prior.device) for part in parts), process)
+            found = prior.denoiser(x_t.to(prior.device), level).mean.cpu()
+            error = torch.where(known, 0.0, found - x).square().mean().item()
+            scores.append(10 * math.log10(4 / error))
+        result[kind] = round(sum(scores) / len(scores), 3)
     return result
 
 
@@ -225,7 +263,8 @@ def main() -> None:
     prior = finetune(
         start, data, out=arguments.out, config=config, resume=arguments.resume, callback=report
     )
-    print(prior, denoising_psnr(prior, data.rest) if data.rest else "")
+    if data.rest is not None:
+        print(prior, denoising_psnr(prior, data.rest), filling_psnr(prior, data.rest))
 
 
 if __name__ == "__main__":
