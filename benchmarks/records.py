@@ -72,6 +72,14 @@ class Records:
         self.runs[identity(row)] = row
         self.save()
 
+    def join(self, files: Sequence[Path]) -> None:
+        """Takes the rows of other result files that were measured under the same circumstances."""
+        for path in files:
+            for row in json.loads(path.read_text(encoding="utf-8"))["runs"]:
+                if self.current(row):
+                    self.runs[identity(row)] = row
+        self.save()
+
     def save(self) -> None:
         """Writes the file, atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +104,8 @@ class Records:
             + "; ".join(f"{', '.join(names)} ({kind})" for kind, names in REFERENCES.items())
             + ". deepinv's and diffusers' methods and the single evaluation use the same network; "
             "diffusers has no method for the other tasks that takes one. CPU seconds are for all "
-            "samples of a picture. Coverage and correlation leave out known pixels.",
+            "samples of a picture, where they were drawn on a CPU. Coverage and correlation leave "
+            "out known pixels.",
             "rows": summed(runs),
             "runs": runs + self.others,
         }
@@ -134,6 +143,7 @@ def summed(runs: Sequence[Row]) -> list[Row]:
 def total(task: str, group: str, rows: Sequence[Row]) -> Row:
     """The means of one method."""
     settings = {row["settings"] for row in rows}
+    timed = [row["cpu"] for row in rows if row["cpu"] is not None]
     return {
         "problem": TASKS[task].label,
         "set": group,
@@ -143,7 +153,7 @@ def total(task: str, group: str, rows: Sequence[Row]) -> Row:
         "settings": settings.pop() if len(settings) == 1 else "best for each picture",
         **{key: mean(rows, key) for key in MEANS},
         "nfe": rows[0]["nfe"],
-        "cpu": statistics.fmean(row["cpu"] for row in rows),
+        "cpu": statistics.fmean(timed) if timed else None,
     }
 
 

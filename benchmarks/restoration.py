@@ -4,10 +4,13 @@
     python benchmarks/restoration.py --limit 12          12 of CBSD68, evenly spaced
     python benchmarks/restoration.py --tasks sr4 deblur --methods sfumato bicubic --images chelsea
     python benchmarks/restoration.py --smoke             one tiny crop, few methods
+    python benchmarks/restoration.py --device cuda --share 1/4 --out a.json    a quarter of them
+    python benchmarks/restoration.py --join a.json b.json                      adds their rows
 
 CBSD68 is a folder of 68 PNG files, given by ``--data`` or found at $SFUMATO_DATA/images/CBSD68.
 Every result is written to ``benchmarks/results/restoration.json`` when it is there; a run that was
 interrupted goes on where it was. ``sfumato:NAME`` as a method is another solver than the default.
+The CPU seconds of the tables are those of rows measured on a CPU.
 """
 
 from __future__ import annotations
@@ -53,8 +56,13 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     prior = sf.Prior.load(options.prior, plugin="image").to(options.device)
     pictures = load(options.images, folder_of(options.data), options.limit)
+    part, parts = options.share
+    pictures = pictures[part - 1 :: parts]
     command = shown("benchmarks/restoration.py", arguments or sys.argv[1:])
     records = Records(options.out, command, prior.hash(), options.n, options.size)
+    if options.join:
+        records.join(options.join)
+        return
     for library in ("deepinv", "diffusers"):  # importing is not what is timed
         if any(name.startswith(library) for name in options.methods):
             importlib.import_module(library)
@@ -87,6 +95,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--again", action="store_true", help="repeat what has been done")
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--share", type=share, default=(1, 1), help="i/k: every k-th picture")
+    parser.add_argument("--join", nargs="+", type=Path, help="only add rows of these files")
     parser.add_argument("--out", type=Path, help=f"{RESULTS.name} of results/ if not given")
     options = parser.parse_args(arguments)
     if options.out is None:
@@ -101,6 +111,14 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
         if name not in METHODS and not name.startswith("sfumato:"):
             parser.error(f"no method '{name}'; there are {', '.join(METHODS)}, sfumato:SOLVER")
     return options
+
+
+def share(text: str) -> tuple[int, int]:
+    """Which share of how many."""
+    part, _, parts = text.partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"'{text}': write 1/4 for the first quarter")
+    return int(part), int(parts)
 
 
 def able(methods: Iterable[str], case: Case) -> Iterable[str]:
@@ -129,7 +147,8 @@ def measured(
         said = said_of(method, case, result)
     else:
         result, said = theirs(method, case, prior, options.n)
-    seconds = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    used = time.process_time() - cpu if options.device == "cpu" else None
+    seconds = {"cpu": used, "wall": time.perf_counter() - wall, "device": options.device}
     scores = judged(case.finish(result.samples), case, mean=case.finish(result.mean[None])[0])
     if result.n > 1:
         scores |= uncertainty(result, case)
