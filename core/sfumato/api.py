@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoisers import Condition
+from sfumato.devices import available
 from sfumato.errors import InvalidOptionError, ShapeError
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Operator
@@ -81,7 +82,8 @@ def reconstruct(
         condition: What the prior is told, such as ``{"label": 3}``.
         batch: Samples computed at once; chosen from their size if not given. Does not change them.
         dtype: Precision of the state.
-        device: Where to compute; where the prior is if not given.
+        device: Where to compute, such as "cuda:1"; ``"auto"`` is CUDA where there is one, else the
+            CPU. Where the prior is if not given.
         callback: Called after every step with the share of the work that is done and the step.
 
     Returns:
@@ -95,8 +97,7 @@ def reconstruct(
     if n < 1:
         raise InvalidOptionError("reconstruct", f"n={n}", "ask for 1 sample or more")
     prior = Prior.load(prior) if isinstance(prior, str) else prior
-    if device is not None and torch.device(device) != prior.device:
-        prior = prior.to(device)
+    prior = placed(prior, device)
     if isinstance(prior, TokenPrior) or isinstance(operator, TokenTask):
         prior, task, signal = matched(prior, operator, measurement)
         assert not isinstance(solver, Solver)
@@ -211,15 +212,14 @@ def sample(
         scale: Classifier-free guidance: 1 is none.
         batch: Samples computed at once. Does not change them.
         dtype: Precision of the state.
-        device: Where to compute.
+        device: Where to compute; as in ``reconstruct``.
         callback: Called after every step with the share of the work that is done and the step.
 
     Raises:
         SfumatoError: If an option does not fit, before any compute.
     """
     prior = Prior.load(prior) if isinstance(prior, str) else prior
-    if device is not None and torch.device(device) != prior.device:
-        prior = prior.to(device)
+    prior = placed(prior, device)
     if n < 1:
         raise InvalidOptionError("sample", f"n={n}", "ask for 1 sample or more")
     if isinstance(prior, TokenPrior):
@@ -262,6 +262,18 @@ def explain(
         return explain_tokens(prior, task, given, **choice)
     assert isinstance(operator, Operator)
     return registry.explain(operator, prior.denoiser, **choice)
+
+
+def placed(prior: Prior, device: torch.device | str | None) -> Prior:
+    """The prior on a device; itself where it is there already or none is given.
+
+    Raises:
+        InvalidOptionError: If there is no such device.
+    """
+    if device is None:
+        return prior
+    chosen = available(device)
+    return prior if chosen == prior.device else prior.to(chosen)
 
 
 def use(prior: Prior, shape: tuple[int, ...]) -> tuple[str, ...]:

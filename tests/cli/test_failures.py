@@ -50,7 +50,7 @@ WRONG = {
     "count": (["reconstruct", "tiny", "hide", "scans/a.npy", "-n", "0"], "--n: 0; use 1 or more"),
     "device": (
         ["reconstruct", "tiny", "hide", "scans/a.npy", "--device", "warp"],
-        "--device: 'warp' cannot be used",
+        "device: 'warp' cannot be used",
     ),
     "damaged prior": ([*RUN, "--prior", "damaged"], "cannot use"),
     "not a prior": ([*RUN, "--prior", "scans"], "no prior.json"),

@@ -45,6 +45,10 @@ def finetune(
     tracker: Annotated[
         str, Parameter(help="Where curves go, by accelerate: tensorboard, wandb; '' for nowhere.")
     ] = "tensorboard",
+    device: Annotated[
+        str,
+        Parameter(help="Such as cpu or cuda:1; auto is CUDA where there is one, else the CPU."),
+    ] = "auto",
     save: Save = SAVE,
     common: Common = COMMON,
 ) -> Answer | None:
@@ -70,6 +74,7 @@ def finetune(
         draw=lambda samples, path: write_samples(domain, model, samples, path),
         tracker=tracker,
         progress=common.bar,
+        device=device,
     )
     if int(os.environ.get("RANK", "0")):  # one of several processes answers
         return None

@@ -27,7 +27,6 @@ __all__ = [
     "PluginName",
     "PriorName",
     "Save",
-    "checked_device",
     "literals",
 ]
 
@@ -54,12 +53,12 @@ class Compute:
 
     Args:
         batch: Samples computed at once; does not change them. Chosen from their size by default.
-        device: Such as cpu, cuda or cuda:1. Where torch finds an accelerator by default.
+        device: Such as cpu, cuda or cuda:1; auto is CUDA where there is one, else the CPU.
         dtype: Precision of the state; the network keeps its own.
     """
 
     batch: int | None = None
-    device: str | None = None
+    device: str = "auto"
     dtype: Literal["float32", "float64"] = "float32"
 
     @property
@@ -77,7 +76,9 @@ class Compute:
         """
         if self.batch is not None and self.batch < 1:
             raise InvalidOptionError("--batch", f"{self.batch} samples", "use 1 or more")
-        return Compute(self.batch, checked_device(self.device), self.dtype)
+        from sfumato.devices import available
+
+        return Compute(self.batch, str(available(self.device)), self.dtype)
 
 
 @Parameter(name="*", group=OUTPUT)
@@ -116,26 +117,6 @@ class Common:
 COMMON = Common()
 COMPUTE = Compute()
 SAVE = Save()
-
-
-def checked_device(name: str | None) -> str:
-    """``name`` if torch has such a device; the accelerator, or the CPU, if none is named.
-
-    Raises:
-        InvalidOptionError: If there is no such device.
-    """
-    import torch
-
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = str(error).splitlines()[0].rstrip(".")
-        raise InvalidOptionError(
-            "--device", f"'{name}' cannot be used ({why})", "try cpu"
-        ) from error
-    return name
 
 
 def literals(texts: Mapping[str, str] | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from sfumato import files
+from sfumato.devices import AUTO, available
 from sfumato.errors import InvalidOptionError, ShapeError, UnwritableFileError
 from sfumato.training import checkpoint, lora
 from sfumato.training.configs import TrainConfig
@@ -69,6 +70,7 @@ def finetune(
     draw: Draw | None = None,
     tracker: str = "tensorboard",
     progress: bool = False,
+    device: torch.device | str = AUTO,
 ) -> Prior:
     """Trains a copy of ``prior`` on ``data``; returns it, with averaged weights.
 
@@ -84,14 +86,18 @@ def finetune(
             suffix. Called in the main process after every validation.
         tracker: Of accelerate: ``"tensorboard"``, ``"wandb"`` …; empty for none.
         progress: Whether to show a progress bar.
+        device: Where to train, such as "cuda:1"; ``"auto"`` is CUDA where there is one, else the
+            CPU. Of several processes each takes its own. The result is where ``prior`` is.
 
     Raises:
         ShapeError: If the data are not of a shape that the prior models.
+        InvalidOptionError: If there is no such device, tracker or precision.
         OutputExistsError: If ``out`` is in use and neither ``resume`` nor ``overwrite`` is given.
         CheckpointError: If the checkpoint to resume from is damaged or of another run.
         UnwritableFileError: If the disk is full. The last checkpoint stays usable.
     """
     config = config or TrainConfig()
+    available(device)
     folder = files.check_folder(out, overwrite=overwrite or resume)
     check_item(prior, data, config)
     counted = prior.refit(data)
@@ -106,7 +112,7 @@ def finetune(
         about = {**prior.card, "counted": {"parent": prior.hash(), **scores}}
         prior = made.with_network(made.network, card=about)
     try:
-        accelerator = accelerate(log_with=tracker or None, project_dir=folder / "logs")
+        accelerator = accelerate(device, log_with=tracker or None, project_dir=folder / "logs")
     except ValueError as error:
         raise InvalidOptionError(
             "training", f"tracker={tracker!r}", "use tensorboard, wandb, … or an empty name"

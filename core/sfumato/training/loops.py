@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.codecs import Affine
+from sfumato.devices import AUTO, available
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import derive
 from sfumato.training import checkpoint
@@ -120,14 +121,30 @@ def loop(
     return run.steps(feed)
 
 
-def accelerate(**options: Any) -> Accelerator:
+def accelerate(device: torch.device | str = AUTO, **options: Any) -> Accelerator:
     """An ``Accelerator`` that knows the processes and the device, and no more.
 
     Precision is handled here, since its own changes the network's ``forward`` for good.
+
+    Args:
+        device: Of a process that is alone; several take one each.
+        options: Of the ``Accelerator``.
+
+    Raises:
+        InvalidOptionError: If there is no such device, or one is named for several processes.
     """
     from accelerate import Accelerator
 
-    return Accelerator(mixed_precision="no", **options)
+    made = Accelerator(mixed_precision="no", **options)
+    if made.num_processes == 1:
+        # its state is shared by all that a Python process makes: what an earlier one chose stays
+        made.state.device = available(device)
+    elif str(device) != AUTO:
+        raise InvalidOptionError(
+            "training", f"device={device} for {made.num_processes} processes",
+            "leave it out: each takes its own",
+        )  # fmt: skip
+    return made
 
 
 @dataclass(frozen=True)
@@ -262,5 +279,6 @@ def private_randomness(state: State, accelerator: Accelerator) -> Iterator[None]
         seed = derive(state.config.seed, "network", state.step, accelerator.process_index)
         torch.default_generator.manual_seed(seed)
         if cuda:
-            torch.cuda.manual_seed(seed)
+            with torch.cuda.device(accelerator.device):
+                torch.cuda.manual_seed(seed)
         yield
