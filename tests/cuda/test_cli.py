@@ -33,7 +33,8 @@ def test_commands_compute_on_a_device(
     cuda: str, desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prior = ["--prior", "prior", "--device", cuda, "--quiet"]
-    assert main(["sample", "image", *prior, "--out", "s", "-n", "1", "--shape", "3", "8", "8"]) == 0
+    shape = [word for side in ("3", "8", "8") for word in ("--shape", side)]
+    assert main(["sample", "image", *prior, "--out", "s", "-n", "1", *shape]) == 0
     typed = ["reconstruct", "image", "denoise", "data/0.tif", *prior, "-n", "1", "--steps", "3"]
     assert main([*typed, "--out", "r"]) == 0
     assert json.loads((desk / "r" / "run.json").read_text())["operator"]

@@ -91,8 +91,10 @@ def solved(problem: Problem, solver: str, device: str) -> list[torch.Tensor]:
 
 
 def data(operator: Operator, prior: Pictures) -> torch.Tensor:
-    x = prior.prior.sample(Streams.count(5, 1)).reshape(1, *SHAPE).float()
-    return operator.measure(x, seed=3).expand(N, *operator.data_shape((1, *SHAPE))[1:])
+    # in double precision, since some rules multiply rounding errors along the way
+    x = prior.prior.sample(Streams.count(5, 1)).reshape(1, *SHAPE)
+    y = operator.measure(x, seed=3)
+    return y.expand(N, *y.shape[1:])
 
 
 CASES = [
@@ -125,9 +127,7 @@ def test_a_solver_agrees(device: str, name: str, solver: str) -> None:
     problem = Problem(prior, OPERATORS[name], y)
     found = solved(problem, solver, device)
     assert found[1].device == torch.empty(0, device=device).device
-    # single precision along solves and inner steps
-    assert float((found[1].cpu() - found[0]).abs().median()) < 1e-4
-    agree(found[1], found[0], 5e-3)
+    agree(found[1], found[0])
 
 
 EXACT = [

@@ -87,7 +87,7 @@ PROBLEMS: dict[str, KnownTokens] = {
 }
 OPTIONS: dict[str, dict[str, object]] = {
     "twisted": {"particles": 8}, "gibbs": {"sweeps": 3}, "split-gibbs": {"rounds": 4},
-    "importance": {"particles": 64}, "beam": {"width": 4},
+    "importance": {"particles": 512}, "beam": {"width": 4},
 }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def test_a_prior_is_tuned_on_a_device(
     assert tuned.device.type == "cpu"
     assert torch.tensor(seen).isfinite().all()
     assert tuned.hash() != prior.hash()
-    expected = losses("cpu", replace(config, lora=None))
+    expected = losses("cpu", replace(config, lora=None, mixed_precision="no"))
     if lora is None:  # rounding of half precision, along 20 steps
         mean = sum(seen) / len(seen)
         assert mean == pytest.approx(sum(expected) / len(expected), rel=0.1)
@@ -88,8 +88,9 @@ def test_a_prior_is_tuned_on_a_device(
 
 @pytest.mark.parametrize("lora", [None, LoRA(rank=2, dropout=0.1)], ids=["full", "lora"])
 def test_a_resumed_run_equals_the_uninterrupted_one(
-    cuda: str, lora: LoRA | None, tmp_path: Path
+    cuda: str, lora: LoRA | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     config = replace(CONFIG, steps=8, lora=lora, checkpoint_minutes=1e-9)
     given = {"config": config, "device": cuda, "tracker": ""}
     whole = finetune(tiny_prior(), Shades(), out=tmp_path / "whole", **given)
@@ -102,7 +103,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
         finetune(tiny_prior(), Shades(), out=tmp_path / "parts", callback=stop, **given)
     again = finetune(tiny_prior(), Shades(), out=tmp_path / "parts", resume=True, **given)
     for name, value in whole.network.state_dict().items():
-        agree(again.network.state_dict()[name], value, 1e-5)
+        agree(again.network.state_dict()[name], value)
 
 
 def test_a_prior_on_a_device_stays_there(cuda: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from jaxtyping import Float
+from pretended import pretended
 from torch import Tensor
 
 from sfumato.denoisers import Beliefs, TokenDenoiser
@@ -45,7 +46,7 @@ class Same(TokenDenoiser):
         return Beliefs(visible(self.guesses(x_t, t), x_t, PROCESS))
 
     def guesses(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Tensor:
-        return OPINION.log().expand(*x_t.shape, K)
+        return OPINION.log().to(x_t.device).expand(*x_t.shape, K)
 
 
 def problem(known: dict[int, int], items: int, *, blind: bool = False) -> TokenProblem:
@@ -132,3 +133,14 @@ def test_it_is_the_default_where_experts_join_a_chain_and_refused_elsewhere() ->
 def test_numbers_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(InvalidOptionError):
         Advised(**options)  # type: ignore[arg-type]
+
+
+def test_draws_are_the_same_on_another_device() -> None:
+    told = problem({0: 0, 4: 2}, 3)
+    expected = Advised(candidates=20)(told, Streams.count(0, 3))
+    with pretended() as device:
+        moved = TokenProblem(told.denoiser, told.sites.to(device))
+        found = Advised(candidates=20)(moved, Streams.count(0, 3))
+        assert found.x.device == device
+        assert torch.equal(found.x.cpu(), expected.x)
+        torch.testing.assert_close(found.marginals.cpu(), expected.marginals)

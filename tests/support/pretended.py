@@ -154,4 +154,7 @@ def bare(value: Any) -> Any:
 
 
 def wrapped(value: Any) -> Any:
-    return Elsewhere(value) if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    # below autograd nothing looks at the bits of lazy conjugates and negatives
+    return Elsewhere(value.resolve_conj().resolve_neg())

@@ -100,7 +100,7 @@ class Advised(TokenSolver):
         x = torch.zeros(problem.shape, dtype=torch.long, device=problem.sites.device)
         marginals = torch.zeros_like(problem.sites)
         evidence = marginals.new_zeros(len(x))
-        u = draws.uniform(torch.empty(len(x), 1), streams.spawn("advice"))[:, 0]
+        u = draws.uniform(torch.empty(x.shape[:1], device=x.device), streams.spawn("advice"))
         lattice = Lattice(beam=self.beam)
         for group in grouped(problem.sites, real_places(problem)):
             items = group.items
