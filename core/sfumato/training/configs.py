@@ -78,7 +78,7 @@ class TrainConfig:
         warmup: Steps of linear warm-up.
         decay: Share of the steps, at the end, in which ``wsd`` falls linearly to 1 %.
         betas: Averaging constants of AdamW.
-        weight_decay: Of AdamW.
+        weight_decay: Of AdamW and of Muon, each times its own rate.
         clip: Largest norm of the gradient; 0 does not clip.
         accumulation: Forward passes per step.
         ema: Decay of the weights' moving average, in [0, 1); 0 keeps the last weights.

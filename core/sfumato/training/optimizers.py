@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.training.configs import TrainConfig
@@ -29,7 +30,9 @@ STEPS = 5
 class Muon(torch.optim.AdamW):
     """AdamW whose groups with ``muon`` set are moved by Muon; their ``lr`` is Muon's own.
 
-    A group's rate follows the schedule in proportion to its ``peak``.
+    A group's rate follows the schedule in proportion to its ``peak``. Both decay the weights by
+    lr·weight_decay a step. Matrices of one shape are orthogonalised together: on a GPU the time of
+    a small network's step is that of starting the products.
     """
 
     @torch.no_grad()
@@ -37,9 +40,12 @@ class Muon(torch.optim.AdamW):
         kept = [group["params"] for group in self.param_groups]
         for group in self.param_groups:
             if group["muon"]:
+                alike: dict[tuple[torch.Size, torch.device], list[Tensor]] = {}
                 for p in group["params"]:
                     if p.grad is not None:
-                        self.move(p, group["lr"])
+                        alike.setdefault((p.shape, p.device), []).append(p)
+                for stack in alike.values():
+                    self.move(stack, group["lr"], group["weight_decay"])
                 group["params"] = []  # AdamW passes over them
         try:
             found: float | None = super().step(closure)
@@ -48,27 +54,32 @@ class Muon(torch.optim.AdamW):
                 group["params"] = params
         return found
 
-    def move(self, p: Tensor, lr: float) -> None:
-        """One step of Muon with Nesterov's momentum."""
-        state = self.state[p]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(p)
-            state["step"] = torch.zeros(())  # AdamW's loader looks for it
-        average: Tensor = state["momentum"]
-        average.lerp_(p.grad, 1 - MOMENTUM)  # type: ignore[arg-type]
-        direction = orthogonal(p.grad.lerp(average, MOMENTUM))  # type: ignore[union-attr]
-        p.add_(direction, alpha=-lr * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
+    def move(self, matrices: list[Tensor], lr: float, decay: float) -> None:
+        """One step of Muon with Nesterov's momentum for matrices of one shape."""
+        for p in matrices:
+            if "momentum" not in self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+                self.state[p]["step"] = torch.zeros(())  # AdamW's loader looks for it
+        averages = [self.state[p]["momentum"] for p in matrices]
+        slopes: list[Tensor] = [p.grad for p in matrices]  # type: ignore[misc]
+        torch._foreach_lerp_(averages, slopes, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(slopes, averages, MOMENTUM)
+        directions = orthogonal(torch.stack(ahead)).unbind()
+        rows, columns = matrices[0].shape
+        torch._foreach_mul_(matrices, 1 - lr * decay)
+        torch._foreach_add_(matrices, directions, alpha=-lr * max(1.0, rows / columns) ** 0.5)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n"]:
     """U Vᵀ of a matrix U S Vᵀ, with singular values between 0.7 and 1.2 in place of 1."""
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    wide = matrix.mT if tall else matrix
     X = wide.bfloat16() if wide.dtype == torch.float32 else wide
-    X = X / X.norm().clamp(min=1e-7)
+    X = X / X.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(STEPS):
         gram = X @ X.mT
         X = A * X + (B * gram + C * gram @ gram) @ X
-    found: Tensor = X if matrix.shape[0] <= matrix.shape[1] else X.mT
+    found: Tensor = X.mT if tall else X
     return found.to(matrix.dtype)
 
 

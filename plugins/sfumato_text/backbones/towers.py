@@ -6,6 +6,13 @@ i attends to the left tower's states up to i and to the right one's from i on. S
 not depend on x_i, hidden or shown, and *every* place is an example: one pass over a text learns
 from all its characters, and answers with the leave-one-out belief at all of them.
 
+The towers may read different things. If the left one is shown the letters of a gap that the right
+one does not see, the logits in the gap are those of the chain rule from left to right,
+
+    ln p(x_gap | rest) = Σ_{i in gap} ln p(x_i | x_{<i}, what follows the gap),
+
+all factors in one pass; and the other way round from right to left.
+
 Beside its symbol each place of a tower is told the pair and the triple that it completes, from
 tables: what a small network would otherwise need its first layers for.
 """
@@ -32,9 +39,9 @@ MULTIPLIER, MODULUS = 2_654_435_761, 2**32
 class Layer(nn.Module):
     """One layer of a tower: attention to what was read, then a gated layer."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.drop = heads, nn.Dropout(dropout)
         self.norm1 = nn.RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -46,17 +53,17 @@ class Layer(nn.Module):
         split = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1)
         q, k, v = split.permute(2, 0, 3, 1, 4)
         seen = attend(rotate(q, turn), rotate(k, turn), v, allowed)
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
-        found: Tensor = x + self.mlp(self.norm2(x))
+        x = x + self.drop(self.out(seen.transpose(1, 2).flatten(2)))
+        found: Tensor = x + self.drop(self.mlp(self.norm2(x)))
         return found
 
 
 class Fusion(nn.Module):
     """Attention of a place to the states of both towers, then a gated layer."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.drop = heads, nn.Dropout(dropout)
         self.norm1 = nn.RMSNorm(width)
         self.q = nn.Linear(width, width, bias=False)
         self.left = nn.Linear(width, 2 * width, bias=False)
@@ -76,8 +83,8 @@ class Fusion(nn.Module):
             keys.append(rotate(k, turn))
             values.append(v)
         seen = attend(rotate(q, turn), torch.cat(keys, dim=2), torch.cat(values, dim=2), allowed)
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
-        found: Tensor = x + self.mlp(self.norm2(x))
+        x = x + self.drop(self.out(seen.transpose(1, 2).flatten(2)))
+        found: Tensor = x + self.drop(self.mlp(self.norm2(x)))
         return found
 
 
@@ -95,6 +102,7 @@ class Towers(nn.Module):
         table_width: Width of a row of the tables of pairs and triples.
         reach: How many places a layer sees on either side; the length of the texts it is trained
             on. Texts may have any length.
+        dropout: Share of what a layer adds that is left out in training (Srivastava et al., 2014).
 
     Raises:
         InvalidOptionError: If ``heads`` does not divide ``width`` into even parts.
@@ -115,6 +123,7 @@ class Towers(nn.Module):
         triples: int = 8192,
         table_width: int = 32,
         reach: int = 192,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if width % (2 * heads):
@@ -123,16 +132,17 @@ class Towers(nn.Module):
             )
         self.tokens, self.rows, self.reach = tokens, triples, reach
         self.states = tokens + 2  # tokens, MASK, and the edge of the text
-        self.turned = width // heads
+        self.turned, self.drop = width // heads, nn.Dropout(dropout)
         self.symbols = nn.Embedding(self.states, width)
         self.pairs = nn.Embedding(self.states**2, table_width)
         self.triples = nn.Embedding(triples, table_width)
         self.told = nn.ModuleList(nn.Linear(2 * table_width, width, bias=False) for _ in range(2))
-        self.left = nn.ModuleList(Layer(width, heads, hidden) for _ in range(layers))
-        self.right = nn.ModuleList(Layer(width, heads, hidden) for _ in range(layers))
+        sizes = (width, heads, hidden, dropout)
+        self.left = nn.ModuleList(Layer(*sizes) for _ in range(layers))
+        self.right = nn.ModuleList(Layer(*sizes) for _ in range(layers))
         self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2))
         self.join = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(2))
-        self.fusions = nn.ModuleList(Fusion(width, heads, hidden) for _ in range(fusions))
+        self.fusions = nn.ModuleList(Fusion(*sizes) for _ in range(fusions))
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, tokens)
         self.start(layers)
@@ -153,16 +163,24 @@ class Towers(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(
-        self, ids: Int[Tensor, "batch length"], valid: Bool[Tensor, "batch length"]
+        self,
+        ids: Int[Tensor, "batch length"],
+        valid: Bool[Tensor, "#batch length"],
+        behind: Int[Tensor, "batch length"] | None = None,
     ) -> Float[Tensor, "batch length tokens"]:
         """Logits.
 
         Args:
             ids: Tokens, K where hidden.
             valid: Which places exist; the others are the edge of the text.
+            behind: What the right tower reads; ``ids`` if not given.
         """
         length = ids.shape[1]
-        left, right = self.read(ids.masked_fill(~valid, self.tokens + 1))
+        behind = ids if behind is None else behind
+        left, right = (
+            self.drop(self.read(own.masked_fill(~valid, self.tokens + 1), side))
+            for side, own in enumerate((ids, behind))
+        )
         turn = rotations(length, self.turned, left, base=BASE)
         before, after = self.allowed(valid)
         for layer in self.left:
@@ -178,21 +196,23 @@ class Towers(nn.Module):
         logits: Tensor = self.head(self.norm(x))
         return logits
 
-    def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """What the towers read at each place: the neighbour, and the pair and triple it ends."""
+    def read(self, ids: Tensor, side: int) -> Tensor:
+        """What a tower reads at each place: the neighbour, and the pair and triple it ends.
+
+        Args:
+            ids: The text.
+            side: Of the neighbour: 0 left, 1 right.
+        """
         length, edge = ids.shape[1], self.tokens + 1
         p = functional.pad(ids, (3, 3), value=edge)
+        # p[3 + i] is place i; pairs and triples are numbered by where they begin
+        near, two, three = (4, 4, 4) if side else (2, 1, 0)
         pairs = p[:, :-1] * self.states + p[:, 1:]
         codes = pairs[:, :-1] * self.states + p[:, 2:]
-        symbols, two = self.symbols(p), self.pairs(pairs)
-        three = self.triples(codes * MULTIPLIER % MODULUS % self.rows)
-        # p[3 + i] is place i; tables are indexed by where a pair or a triple begins
-        left = torch.cat([two[:, 1 : 1 + length], three[:, :length]], dim=-1)
-        right = torch.cat([two[:, 4 : 4 + length], three[:, 4 : 4 + length]], dim=-1)
-        return (
-            symbols[:, 2 : 2 + length] + self.told[0](left),
-            symbols[:, 4 : 4 + length] + self.told[1](right),
-        )
+        rows = codes[:, three : three + length] * MULTIPLIER % MODULUS % self.rows
+        told = torch.cat([self.pairs(pairs[:, two : two + length]), self.triples(rows)], dim=-1)
+        found: Tensor = self.symbols(p[:, near : near + length]) + self.told[side](told)
+        return found
 
     def allowed(self, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Which states of the left and of the right tower a place may attend to."""
