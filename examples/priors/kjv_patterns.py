@@ -13,6 +13,7 @@ learnt by heart. All places are learnt from, those hidden from a tower at twice 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -65,8 +66,8 @@ def runs(
 ) -> Bool[Tensor, "batch length"]:
     """Runs of geometric length that begin anywhere and may overlap.
 
-    Begun at a rate of −ln(1 − share)/mean they cover ``share`` of the places, away from the window's
-    beginning.
+    Begun at a rate of −ln(1 − share)/mean they cover ``share`` of the places, away from where the
+    window begins.
 
     Args:
         share: Of the places, below 1.
@@ -92,14 +93,12 @@ def views(x: Int[Tensor, "batch length"], mask: int, generator: torch.Generator)
         mask: The number of MASK.
         generator: On the device of ``x``.
     """
-    batch, length = x.shape
+    length = x.shape[1]
     kind, share, mean, more = (
         uniform(x[:, :1].float(), generator) for _ in range(4)
     )  # [batch, 1] each
     low, high = MEANS
-    covered = runs(
-        0.03 + 0.37 * share, low * (high / low) ** mean, length, generator
-    )
+    covered = runs(0.03 + 0.37 * share, low * (high / low) ** mean, length, generator)
     odd = torch.where(mean < 0.5, share, 0.3 * share)
     apart = uniform(x.float(), generator) < odd
     hidden = torch.where(kind < 0.3, apart, covered)
@@ -144,9 +143,7 @@ def measures(
     return found
 
 
-def bits(
-    network: Towers, x: Tensor, hidden: Tensor, towers: tuple[bool, bool], size: int
-) -> float:
+def bits(network: Towers, x: Tensor, hidden: Tensor, towers: tuple[bool, bool], size: int) -> float:
     """Mean over windows of the bits per hidden letter.
 
     Args:
@@ -164,7 +161,7 @@ def bits(
         logits = network(left, everywhere, right).float()
         lost = functional.cross_entropy(logits.mT, own, reduction="none") * places
         total += (lost.sum(dim=1) / places.sum(dim=1)).sum()
-    return float(total) / len(x) / 0.6931471805599453
+    return float(total) / len(x) / math.log(2)
 
 
 def uniform(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -107,6 +107,22 @@ def test_muon_equals_torchs_own() -> None:
         assert torch.allclose(p, q, atol=2e-3)  # both iterate in bfloat16
 
 
+def test_matrices_of_one_shape_are_moved_as_each_alone() -> None:
+    torch.manual_seed(0)
+    stack = [torch.randn(5, 3).double() for _ in range(3)]
+    together = orthogonal(torch.stack(stack))
+    for matrix, found in zip(stack, together, strict=True):
+        assert torch.allclose(orthogonal(matrix), found, atol=1e-12)
+
+
+def test_muon_decays_the_weights_by_its_own_rate() -> None:
+    one = Small()
+    two, start = copy.deepcopy(one), one.first.weight.detach().clone()
+    stepped(one, made(one, muon=0.02))
+    stepped(two, made(two, muon=0.02, weight_decay=0.5))
+    assert torch.allclose(two.first.weight, one.first.weight - 0.02 * 0.5 * start, atol=1e-6)
+
+
 def test_its_state_is_stored_and_restored_bit_by_bit() -> None:
     straight = Small()
     cut = copy.deepcopy(straight)

@@ -96,6 +96,30 @@ def test_as_a_denoiser_it_gives_the_leave_one_out_belief_where_the_text_is_shown
         assert torch.allclose(denoiser(hidden, t).log_probs[0, place], guesses[0, place])
 
 
+@torch.no_grad()
+def test_a_gap_shown_to_one_tower_has_the_chain_rule_of_its_letters(network: Towers) -> None:
+    ids, gap = texts(1, 12), slice(5, 7)
+    pairs = torch.cartesian_prod(torch.arange(K), torch.arange(K))
+    filled = ids.repeat(len(pairs), 1)
+    filled[:, gap] = pairs
+    hidden = filled.clone()
+    hidden[:, gap] = K
+    for left, right in ((filled, hidden), (hidden, filled)):
+        logs = network(left, everywhere(filled)[:1], right).log_softmax(dim=-1)
+        own = logs[:, gap].gather(-1, pairs.unsqueeze(-1))[..., 0]
+        assert float(own.sum(dim=1).exp().sum()) == pytest.approx(1, abs=1e-10)
+        first = own[:, 0 if left is filled else 1]  # what is read first knows nothing of the other
+        assert len(first.mul(1e9).round().unique()) == K
+
+
+def test_dropout_is_for_training_only() -> None:
+    made = Towers(tokens=K, width=16, heads=2, layers=1, hidden=24, triples=64, dropout=0.3)
+    ids = texts()
+    assert not torch.equal(made(ids, everywhere(ids)), made(ids, everywhere(ids)))
+    made.eval()
+    assert torch.equal(made(ids, everywhere(ids)), made(ids, everywhere(ids)))
+
+
 def test_attention_in_bfloat16_is_near_the_fused_kernel() -> None:
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn((2, 2, 20, 8), generator=generator) for _ in range(3))
