@@ -122,11 +122,14 @@ class Guide(ABC):
 
     Attributes:
         needs: Capabilities (see ``sfumato.inverse.capabilities``) it cannot do without.
-        exact: Whether it approximates nothing but what the prior's network does.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    exact: ClassVar[bool] = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether it approximates nothing but what the prior's network does."""
+        return False
 
     @abstractmethod
     def __call__(self, problem: Problem, x_t: Float[Tensor, "batch *x"], t: Level) -> Estimate:
