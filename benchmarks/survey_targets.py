@@ -52,8 +52,8 @@ END = 0.06
 """σ/α from which the priors' grids step to clean data; steps below are lost on pictures."""
 STOCHASTIC = (
     "ddpm", "ddpm-large", "ddpm-learned", "ddpm-calibrated", "ddim-calibrated", "gibbs", "edm",
-    "euler-maruyama", "sde-dpm-solver", "seeds", "seeds-2m", "sa-solver", "adaptive",
-    "predictor-corrector", "restart",
+    "euler-maruyama", "sde-dpm-solver", "seeds", "seeds-2m", "seeds-2", "seeds-3",
+    "sa-solver", "adaptive", "predictor-corrector", "restart",
 )  # fmt: skip
 
 

@@ -114,6 +114,8 @@ PRESETS: dict[str, Preset] = {
     "sde-dpm-solver": Preset(DPM, "SDE-DPM-Solver++(2M)", LU, "2211.01095", opts(order=2, eta=1.0), steps=30),
     "seeds": Preset(EXP, "the reverse SDE in ε, exponential, first order", "Gonzalez et al., 2023", "2305.14267", opts(order=1, prediction="eps", eta=1.0), steps=60),
     "seeds-2m": Preset(EXP, "the same with two nodes", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="eps", eta=1.0), steps=40),
+    "seeds-2": Preset(ONE, "SEEDS-2: the reverse SDE, single step in ε", "Gonzalez et al., 2023", "2305.14267", opts(order=2, eta=1.0), "log-snr", 30, 2),
+    "seeds-3": Preset(ONE, "SEEDS-3: the reverse SDE, single step in ε", "Gonzalez et al., 2023", "2305.14267", opts(order=3, eta=1.0), "log-snr", 20, 3),
     "sa-solver": Preset(EXP, "stochastic Adams predictor and corrector", "Xue et al., 2023", "2309.05019", opts(order=2, corrector=True, eta=1.0), steps=25),
     "reverse-diffusion": Preset("samplers.reverse_diffusion:ReverseDiffusion", "the reverse SDE in the steps of the process", "Song et al., 2021", "2011.13456", grid="uniform", steps=200),
     "adaptive": Preset("samplers.adaptive:Adaptive", "the reverse SDE with a step size per sample", "Jolicoeur-Martineau et al., 2021", "2105.14080", grid="log-snr", steps=2, cost=None),
