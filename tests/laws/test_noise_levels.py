@@ -16,6 +16,7 @@ from sfumato.likelihood.gaussian import diffusion_term
 from sfumato.networks import LevelNet, level_loss
 from sfumato.noise import Streams
 from sfumato.processes import EDM, VP, Cosine, Flow, Gaussian, Learned, Monotone, Schedule, log_snr
+from sfumato.processes.grids import GRIDS
 from sfumato.samplers import DDIM, DDPM, Heun, Relevelled, run
 from sfumato.testing import check_process
 from sfumato.training.noise_schedules import learn_schedule
@@ -113,17 +114,19 @@ def by_power(x: Tensor) -> Tensor:
     return (power.log() - (-power).log1p()) / 2
 
 
+@pytest.mark.parametrize("planned", ["log-snr", "fibonacci"])
 @pytest.mark.parametrize("scale", [0.8, 1.2])
-def test_looking_levels_up_mends_a_start_with_the_wrong_noise(scale: float) -> None:
+def test_looking_levels_up_mends_a_start_with_the_wrong_noise(scale: float, planned: str) -> None:
     process, n = Gaussian(VP()), 300
     prior = white(process)
-    grid = log_snr(process, 20, start=2.0)
+    grid = GRIDS[planned](process, 16, start=2.0)
+    plan = grid if planned == "fibonacci" else None
     t = process.level(grid[0])
     x_0 = prior.sample(Streams.count(0, n))
     noise = Streams.count(1, n).normal(x_0)
     x = process.corrupt(x_0, t, scale * noise)
     gaps = {}
-    for name, sampler in (("plan", DDIM()), ("seen", Relevelled(by_power, DDIM()))):
+    for name, sampler in (("plan", DDIM()), ("seen", Relevelled(by_power, DDIM(), plan=plan))):
         found = run(sampler, prior, x, grid, Streams.count(2, n)).square().mean()
         right = run(DDIM(), prior, process.corrupt(x_0, t, noise), grid, Streams.count(2, n))
         gaps[name] = abs(float(found / right.square().mean()) - 1)
@@ -142,6 +145,9 @@ def test_with_the_planned_levels_it_is_the_inner_sampler() -> None:
     ours = run(Relevelled(told, DDPM()), prior, x, grid, Streams.count(0, 4))
     plain = run(DDPM(), prior, x, grid, Streams.count(0, 4))
     assert torch.allclose(ours, plain, atol=1e-9)
+    plan = iter(process.levels(grid))
+    again = run(Relevelled(told, DDPM(), plan=grid), prior, x, grid, Streams.count(0, 4))
+    assert torch.allclose(again, plain, atol=1e-9)
     assert Relevelled(told, Heun()).evaluations == 2
 
 
