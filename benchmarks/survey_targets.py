@@ -53,7 +53,7 @@ END = 0.06
 STOCHASTIC = (
     "ddpm", "ddpm-large", "ddpm-fibonacci", "ddpm-learned", "ddpm-calibrated", "ddim-calibrated",
     "gibbs", "edm", "euler-maruyama", "sde-dpm-solver", "seeds", "seeds-2m", "seeds-2", "seeds-3",
-    "sa-solver", "adaptive", "predictor-corrector", "restart",
+    "sa-solver", "momentum", "adaptive", "predictor-corrector", "restart",
 )  # fmt: skip
 
 

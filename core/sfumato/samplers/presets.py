@@ -118,6 +118,7 @@ PRESETS: dict[str, Preset] = {
     "seeds-2": Preset(ONE, "SEEDS-2: the reverse SDE, single step in ε", "Gonzalez et al., 2023", "2305.14267", opts(order=2, eta=1.0), "log-snr", 30, 2),
     "seeds-3": Preset(ONE, "SEEDS-3: the reverse SDE, single step in ε", "Gonzalez et al., 2023", "2305.14267", opts(order=3, eta=1.0), "log-snr", 20, 3),
     "sa-solver": Preset(EXP, "stochastic Adams predictor and corrector", "Xue et al., 2023", "2309.05019", opts(order=2, corrector=True, eta=1.0), steps=25),
+    "momentum": Preset("samplers.momentum:Momentum", "the reverse SDE of a linear corruption with noise", "Daras et al., 2022", "2209.05442", steps=100),
     "reverse-diffusion": Preset("samplers.reverse_diffusion:ReverseDiffusion", "the reverse SDE in the steps of the process", "Song et al., 2021", "2011.13456", grid="uniform", steps=200),
     "adaptive": Preset("samplers.adaptive:Adaptive", "the reverse SDE with a step size per sample", "Jolicoeur-Martineau et al., 2021", "2105.14080", grid="log-snr", steps=2, cost=None),
     "predictor-corrector": Preset("samplers.predictor_corrector:PredictorCorrector", "the reverse SDE with Langevin steps", "Song et al., 2021", "2011.13456", steps=100, cost=2),
