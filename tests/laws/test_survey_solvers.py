@@ -281,6 +281,7 @@ def variance(sampler: Sampler, process: Gaussian, grid: Tensor, v: float = 0.25)
         (SingleStep(3, eta=1.0), 2),
         (SingleStep(3, rule="exact", eta=1.0), 2),
         (SingleStep(2, "x0", eta=1.0), 2),
+        (SingleStep(3, "x0", eta=1.0), 2),
     ],
     ids=str,
 )

@@ -13,7 +13,8 @@ next, so that in ε̂, with nodes at λ_t + r_i h,
 
     noise of x_s = σ_s Σ_i √(e^{2(1 − r_{i−1})h} − e^{2(1 − r_i)h}) z_i,    r_0 = 0, …, r_n = 1,
 
-and a node has the same z_1, …, z_i. With a noise of its own for each the weak order is 1.
+and a node has the same z_1, …, z_i. With a noise of its own for each the weak order is 1. In ε̂ the
+long steps of a few evaluations amplify errors by e^h; the presets are in x̂.
 """
 
 from __future__ import annotations
