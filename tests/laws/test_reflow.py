@@ -131,7 +131,7 @@ def test_a_second_rectified_flow_is_straight_and_samples_in_one_step() -> None:
         torch.random.default_generator.manual_seed(0)
         student = Preconditioned(Net(), FLOW, "flow", noise_label="time")
     config = TrainConfig(
-        steps=1500, batch=256, lr=2e-3, times="uniform", warmup=50, mixed_precision="no",
+        steps=2500, batch=256, lr=2e-3, times="uniform", warmup=50, mixed_precision="no",
         low_discrepancy=True,
     )  # fmt: skip
     list(loop(student, pairs, config))
