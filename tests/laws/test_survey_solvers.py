@@ -258,7 +258,7 @@ class Unit(Streams):
 
 def variance(sampler: Sampler, process: Gaussian, grid: Tensor, v: float = 0.25) -> float:
     """Exact variance of the samples of N(0, v)."""
-    count = len(grid) + 1
+    count = sampler.evaluations * len(grid) + 1
     zero = torch.zeros(count, dtype=torch.float64)
     prior = GaussianPrior(process, zero, torch.full_like(zero, v))
     x = torch.zeros(1, count, dtype=torch.float64)
@@ -277,6 +277,11 @@ def variance(sampler: Sampler, process: Gaussian, grid: Tensor, v: float = 0.25)
         (Exponential(2, "eps", eta=1.0), 2),
         (Exponential(1, corrector=True, eta=1.0), 2),
         (Exponential(2, corrector=True, eta=1.0), 2.25),
+        (SingleStep(2, eta=1.0), 2),
+        (SingleStep(3, eta=1.0), 2),
+        (SingleStep(3, rule="exact", eta=1.0), 2),
+        (SingleStep(2, "x0", eta=1.0), 2),
+        (SingleStep(3, "x0", eta=1.0), 2),
     ],
     ids=str,
 )
@@ -286,6 +291,33 @@ def test_the_weak_order_of_an_sde_solver(sampler: Sampler, order: float) -> None
     truth = float(level.alpha**2 * 0.25 + level.sigma**2)
     gaps = [abs(variance(sampler, process, smooth(process, n)) - truth) for n in (160, 320)]
     assert math.log2(gaps[0] / gaps[1]) > order - 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class Silent(Denoiser):
+    """ε̂ = 0 everywhere; keeps the states that it was asked about."""
+
+    process: Gaussian
+    seen: list[Tensor]
+
+    def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
+        self.seen.append(x_t.clone() / t.alpha)
+        return Estimate(x_t / t.alpha)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_the_stages_of_seeds_lie_on_one_path_of_the_noise(order: int) -> None:
+    # without a drift, y = x/α is Brownian motion in R = (σ/α)²: cov(y_i, y_j) = R_t − max(R_i, R_j)
+    process, seen = Gaussian(VP()), []
+    t, s = process.level(0.6), process.level(0.5)
+    x = torch.zeros(1, 8, dtype=torch.float64)
+    sampler = SingleStep(order, eta=1.0)
+    x_s = sampler.step(Silent(process, seen), x, t, s, Unit(), [])
+    path = torch.cat([*seen[1:], x_s / s.alpha])
+    shares = torch.tensor([k / order for k in range(1, order + 1)], dtype=torch.float64)
+    R = (2 * (t.log_ratio + shares * (s.log_ratio - t.log_ratio))).exp()
+    expected = t.ratio**2 - torch.maximum(R[:, None], R)
+    torch.testing.assert_close(path @ path.T, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("eta", "expected"), [(1.0, 0.1112), (0.5, 0.1349), (0.0, 0.1402)])
@@ -350,6 +382,33 @@ def test_the_global_order_kills_two_mutants_and_not_an_inverted_ratio() -> None:
     assert slope(Mutant(defect="sign")) < 1.3
     assert slope(Mutant(defect="forgot")) < 1.3
     assert slope(Mutant(defect="inverted")) > 1.6
+
+
+@dataclass(frozen=True)
+class Scattered(SingleStep):
+    """SEEDS-2 whose end has a noise that its stage knows nothing of."""
+
+    def step(
+        self, denoise: Any, x_t: Tensor, t: Level, s: Level, streams: Streams, history: Any
+    ) -> Tensor:
+        form, middle = self.form, t.process.at_ratio((t.ratio * s.ratio).sqrt())
+        found = [Node(t, form.value(denoise(x_t, t), x_t, t), 0.0)]
+        x = form.finish(form.base(x_t, t, middle, streams), t, middle, found)
+        found.append(Node(middle, form.value(denoise(x, middle), x, middle), 0.5))
+        return form.finish(form.base(x_t, t, s, streams), t, s, found)
+
+
+def test_a_noise_of_its_own_for_every_stage_is_of_first_order() -> None:
+    process = Gaussian(VP())
+    level = process.level(smooth(process, 1)[-1])
+    truth = float(level.alpha**2 * 0.25 + level.sigma**2)
+    gaps = {
+        kind: [abs(variance(kind(2, eta=1.0), process, smooth(process, n)) - truth)
+               for n in (160, 320)]
+        for kind in (SingleStep, Scattered)
+    }  # fmt: skip
+    assert math.log2(gaps[Scattered][0] / gaps[Scattered][1]) < 1.2
+    assert gaps[SingleStep][1] < gaps[Scattered][1] / 30
 
 
 def test_the_weights_of_the_index_need_a_smooth_grid() -> None:

@@ -43,7 +43,14 @@ from sfumato.noise import Streams
 from sfumato.processes import Gaussian, Level, Number, like
 from sfumato.samplers.base import bridge_variance, weights
 
-__all__ = ["VARIANCES", "Decoder", "diffusion_term", "gaussian_bound", "step_nats"]
+__all__ = [
+    "VARIANCES",
+    "Decoder",
+    "diffusion_term",
+    "gaussian_bound",
+    "log_ratio_term",
+    "step_nats",
+]
 
 Spread = Callable[[Level], Number]
 
@@ -176,10 +183,22 @@ def integrand(
     if by_time:
         time = schedule.t_min + u * (schedule.t_max - schedule.t_min)
         return density_by_time(process, x_0, time, piece.streams.normal(x_0), believe)
+    return log_ratio_term(process, x_0, u, piece.streams.normal(x_0), believe)
+
+
+def log_ratio_term(
+    process: Gaussian,
+    x_0: Float[Tensor, "batch *x"],
+    u: Float[Tensor, " batch"],
+    noise: Float[Tensor, "batch *x"],
+    believe: Callable[[Tensor, Level], Estimate],
+) -> Float[Tensor, " batch"]:
+    """(ρ₁ − ρ₀) (α/σ)² ‖x₀ − x̂‖² at ρ = ρ₀ + u (ρ₁ − ρ₀); differentiable in x₀."""
+    schedule = process.schedule
     low, high = schedule.log_ratio(torch.tensor([schedule.t_min, schedule.t_max]).double())
     length: Tensor = (high - low).expand(u.shape)
     t = process.level(schedule.time_of(low + u * (high - low)).clamp(max=schedule.t_max))
-    x_t = process.corrupt(x_0, t, piece.streams.normal(x_0))
+    x_t = process.corrupt(x_0, t, noise)
     error: Tensor = (x_0 - believe(x_t, t).mean).double().flatten(1).square().sum(dim=1)
     return (length / t.ratio**2).to(error) * error
 
