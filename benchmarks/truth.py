@@ -166,7 +166,9 @@ def measured(
         settings: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in METHODS]
         for name, options in (*settings, *EXTRA):
             counted = kind(known.prior(Gaussian(VP())), scale(known))
-            told = prior == "mean" or name in (TELLS if prior == "spread" else {"fused", "fused-gibbs"})
+            told = prior == "mean" or name in (
+                TELLS if prior == "spread" else {"fused", "fused-gibbs"}
+            )
             told = told and only in {None, name}
             if told and name in applicable(known.operator, counted):
                 text = ", ".join(f"{key} {value}" for key, value in options.items()) or "default"
