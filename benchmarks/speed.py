@@ -33,11 +33,13 @@ PARTS = ("loops", "prior", "tasks", "start")
 COLUMNS = {
     "problem": "Part", "library": "Library", "method": "What", "ms": "Overhead per call (ms)",
     "network": "Network per call (ms)", "share": "Overhead (%)", "calls": "Calls",
+    "backward": "Backward passes",
     "seconds": "Wall time (s)", "cpu": "Processor time (s)", "peak": "Peak memory (GB)",
     "torch": "Imports torch", "goal": "Goal", "load": "Load",
 }  # fmt: skip
 FORMATS = {"ms": ".2f", "network": ".0f", "share": ".2f", "seconds": ".2f", "cpu": ".1f",
-           "peak": ".2f", "load": ".1f", "calls": ".0f"}  # fmt: skip
+           "peak": ".2f", "load": ".1f", "calls": ".0f",
+           "backward": ".0f"}  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -85,10 +87,11 @@ def loops(given: argparse.Namespace) -> Iterator[Row]:
     for method, loop in our_loops(denoiser, shape, steps):
         outside, _, calls = clocked(loop, networks[-1], repeats)
         yield {"library": "sfumato", "method": method, "ms": 1e3 * outside, "calls": calls,
-               "goal": "1 ms"}  # fmt: skip
+               "backward": networks[-1].backward, "goal": "1 ms"}  # fmt: skip
     for library, method, loop, network in peer_loops(shape, steps):
         outside, _, calls = clocked(loop, network, repeats)
-        yield {"library": library, "method": method, "ms": 1e3 * outside, "calls": calls}
+        yield {"library": library, "method": method, "ms": 1e3 * outside, "calls": calls,
+               "backward": network.backward}  # fmt: skip
 
 
 def shares(given: argparse.Namespace) -> Iterator[Row]:

@@ -11,19 +11,33 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser
 from sfumato.denoisers.guided import ClassifierFree
-from sfumato.errors import ShapeError, UnknownNameError
+from sfumato.errors import ShapeError, UnknownNameError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.priors import Prior
 from sfumato.processes.grids import GRIDS
 from sfumato.runs import ELEMENTS, expand_condition
 from sfumato.samplers import Noise, Sampler, Start, Step, run
 from sfumato.samplers.presets import make, named, require
+from sfumato.samplers.tokens import TokenSampler
 
-__all__ = ["DEFAULT", "sample_numbers"]
+__all__ = ["DEFAULT", "loaded", "sample_numbers", "use"]
 
 DEFAULT = "deis"
 """What ``"auto"`` is: as near the probability flow in 20 evaluations as Heun's method in 50 (the
 table of the survey's samplers in the documentation)."""
+
+
+def loaded(prior: Prior | str, device: torch.device | str | None) -> Prior:
+    """A prior, or the one of that name or folder, on the device that was asked for.
+
+    Raises:
+        InvalidOptionError: If there is no such device.
+    """
+    prior = Prior.load(prior) if isinstance(prior, str) else prior
+    if device is None:
+        return prior
+    chosen = available(device)
+    return prior if chosen == prior.device else prior.to(chosen)
 
 
 def sample_numbers(
@@ -32,7 +46,7 @@ def sample_numbers(
     n: int,
     seed: int,
     first: int,
-    sampler: str | Sampler,
+    sampler: str | Sampler | TokenSampler,
     steps: int | None,
     grid: str | None,
     start: Start | None,
@@ -79,11 +93,28 @@ def sample_numbers(
 
 
 def arranged(
-    sampler: str | Sampler, grid: str | None, steps: int | None, denoiser: Denoiser
+    sampler: str | Sampler | TokenSampler,
+    grid: str | None,
+    steps: int | None,
+    denoiser: Denoiser,
 ) -> tuple[Sampler, str, int]:
-    """The sampler with its grid and steps, which the preset of a name has an opinion about."""
+    """The sampler with its grid and steps, which the preset of a name has an opinion about.
+
+    Raises:
+        UnsupportedError: If it draws tokens.
+    """
+    if isinstance(sampler, TokenSampler):
+        raise UnsupportedError(repr(sampler), "a prior over tokens", "this one is over numbers")
     if not isinstance(sampler, str):
         return sampler, grid or "karras", steps or 30
     require(sampler, denoiser)
     preset = named(sampler)
     return make(sampler), grid or preset.grid, steps or preset.steps
+
+
+def use(prior: Prior, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """What a person should be told of the use of a prior for x of ``shape``."""
+    channels = prior.stands_for(shape)
+    name = prior.card.get("name", "unnamed")
+    told = f"one channel, so prior '{name}' of {channels} takes all of its channels as equal"
+    return (told,) if channels else ()

@@ -64,7 +64,7 @@ class Problem:
         """y − z where y is measured, 0 elsewhere."""
         return self.operator.restrict(self.y - z)
 
-    @property
+    @cached_property
     def noise(self) -> Tensor:
         """Variance of the Gaussian noise, of y's dtype and device; the registry has checked."""
         variance = self.operator.likelihood.variance
