@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser
 from sfumato.denoisers.guided import ClassifierFree
+from sfumato.devices import available
 from sfumato.errors import ShapeError, UnknownNameError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.priors import Prior
