@@ -103,6 +103,13 @@ def test_the_flow_has_the_density_of_the_data(schedule: VP) -> None:
     assert float(found.error.max()) == 0
 
 
+def test_a_hundred_steps_of_the_flow_leave_less_than_a_ten_thousandth_of_a_nat() -> None:
+    prior = ring(Gaussian(VP()))
+    x = prior.sample(Streams.count(0, ITEMS))
+    found = flow_nats(prior, x, Streams.count(1, ITEMS), steps=100)
+    assert float((found.nats - exact_nats(prior, x)).square().mean().sqrt()) < 1e-4
+
+
 def test_the_error_of_the_flow_falls_with_the_fourth_power_of_the_step() -> None:
     prior = ring(Gaussian(EDM()))
     x = prior.sample(Streams.count(0, ITEMS))

@@ -20,7 +20,6 @@ from sfumato.denoisers import (
     Preconditioned,
 )
 from sfumato.errors import InvalidOptionError
-from sfumato.likelihood import Budget, gaussian_bound
 from sfumato.noise import Streams
 from sfumato.processes import (
     EDM,
@@ -94,27 +93,6 @@ def test_a_sampler_has_the_variance_of_its_recursion(eta: float) -> None:
     x = run(sampler, white(process, n), normal(1, n), grid, Streams.count(0, 1))
     exact = end_variance(eta)
     assert float(x.var()) == pytest.approx(exact, abs=5 * exact * math.sqrt(2 / n))
-
-
-def test_the_terms_of_the_bound_of_a_thousand_steps_sum_to_a_little_more_than_the_entropy() -> None:
-    process = Gaussian(LinearBeta())
-    prior, n = ring(process), 400
-    x = prior.sample(Streams.count(0, n))
-    steps = torch.arange(1000, -1, -1, dtype=torch.float64) / 1000
-    t = process.level(1e-3)
-    truth = -prior.log_prob(t.alpha * x, t) - 2 * t.alpha.log()
-    bounds = {
-        variance: gaussian_bound(
-            prior, x, Streams.count(1, n), grid=steps, variance=variance,
-            budget=Budget(draws=32, batch=16384),
-        )
-        for variance in ("large", "small", "calibrated")
-    }  # fmt: skip
-    gaps = {name: float((b.nats - truth).mean()) for name, b in bounds.items()}
-    error = 4 * max(float(b.error.square().sum().sqrt()) / n for b in bounds.values())
-    assert -error < gaps["calibrated"] < gaps["large"] + error
-    assert gaps["large"] < 0.3  # β/β̃ is k/(k − 1) at step k: most is lost at the first few
-    assert gaps["small"] > gaps["large"]
 
 
 def test_ddpm_is_the_first_order_solver_of_the_reverse_sde() -> None:
