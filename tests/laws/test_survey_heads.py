@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sfumato.denoisers import AnalyticVariance, Denoiser, SquareHead, square_loss
 from sfumato.noise import Streams
 from sfumato.processes import VP, Gaussian
-from sfumato.samplers.planning import kernel_kl
+from sfumato.samplers.variances import kernel_kl, widened_variance
 
 PROCESS = Gaussian(VP())
 SPREAD = 0.5 + 0.15**2
@@ -65,9 +65,8 @@ def cost(model: Denoiser) -> float:
         with torch.no_grad():
             estimate = model(x_t, t)
         assert estimate.variance is not None
-        keep = s.alpha * (1 - (t.alpha * s.sigma / (s.alpha * t.sigma)) ** 2)
-        spread = keep**2 * estimate.variance.double()
-        total += float(kernel_kl(t, s, (x_0 - estimate.mean).square(), spread).mean()) * 2
+        variance = widened_variance(t, s, estimate.variance.double(), x_0)
+        total += float(kernel_kl(t, s, (x_0 - estimate.mean).square(), variance).mean()) * 2
     return total
 
 

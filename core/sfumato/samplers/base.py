@@ -217,6 +217,10 @@ def weights(t: Level | Scales, s: Level | Scales, eta: float) -> tuple[Number, N
     return s.alpha - carry * t.alpha, carry, variance
 
 
+@overload
+def bridge_variance(t: Level, s: Level) -> Tensor: ...
+@overload
+def bridge_variance(t: Level | Scales, s: Level | Scales) -> Number: ...
 def bridge_variance(t: Level | Scales, s: Level | Scales) -> Number:
     """β̃: variance of q(x_s | x_t, x₀)."""
     ratio = t.alpha * s.sigma / (s.alpha * t.sigma)
