@@ -323,6 +323,15 @@ def test_a_multistep_sampler_translates_at_its_order(sampler: Sampler) -> None:
     assert gaps[1] < 0.002
 
 
+def test_what_is_translated_into_its_own_set_stays() -> None:
+    # the last level is far from data, where the signal has shrunk
+    x = ONE.sample(Streams.count(0, 50))
+    grid = log_snr(ONE.process, 30, end=0.8)
+    assert float(ONE.process.level(grid[-2]).alpha) < 0.85
+    y = translate(SingleStep(3), ONE, ONE, x, grid, Streams.count(1, 50))
+    assert float((y - x).abs().max()) < 1e-3
+
+
 def test_encoding_is_undone_by_sampling() -> None:
     process = Gaussian(EDM())
     x = ring().sample(Streams.count(0, 32))

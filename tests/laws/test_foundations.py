@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -93,6 +94,42 @@ def test_a_sampler_has_the_variance_of_its_recursion(eta: float) -> None:
     x = run(sampler, white(process, n), normal(1, n), grid, Streams.count(0, 1))
     exact = end_variance(eta)
     assert float(x.var()) == pytest.approx(exact, abs=5 * exact * math.sqrt(2 / n))
+
+
+@dataclass(frozen=True, eq=False)
+class Between(Denoiser):
+    """The ring, with a reverse variance between β̃ and β in log."""
+
+    process: Gaussian
+    part: float
+
+    def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
+        mean = ring(self.process)(x_t, t).mean
+        return Estimate(mean, interpolation=torch.full_like(x_t, self.part))
+
+
+@pytest.mark.parametrize(("part", "kind"), [(0.0, "small"), (1.0, "large")])
+def test_a_learned_variance_lies_between_the_two_fixed_ones(part: float, kind: str) -> None:
+    process = Gaussian(VP())
+    grid, x = uniform(process, 8), normal(5, 2)
+    ends = [
+        run(DDPM(variance), Between(process, part), x, grid, Streams.count(0, 5))
+        for variance in ("learned", kind)
+    ]
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-9)
+
+
+def test_halfway_it_is_their_geometric_mean() -> None:
+    process, n = Gaussian(VP()), 40_000
+    t, s, x = process.level(0.3), process.level(0.2), torch.zeros(n, 2).double()
+    denoise = Between(process, 0.5)
+    spread = {
+        kind: float(DDPM(kind).step(denoise, x, t, s, Streams.count(0, n), []).var())
+        for kind in ("small", "learned", "large")
+    }
+    middle = math.sqrt(spread["small"] * spread["large"])
+    assert spread["learned"] == pytest.approx(middle, rel=5 / math.sqrt(n))
+    assert spread["large"] > 1.1 * spread["small"]
 
 
 def test_ddpm_is_the_first_order_solver_of_the_reverse_sde() -> None:
