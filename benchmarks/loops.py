@@ -26,7 +26,7 @@ from sfumato.noise import Streams
 from sfumato.processes import VP, Gaussian, log_snr
 from sfumato.samplers import DDIM, DDPM, DPMSolver, Gibbs, Heun, Sampler, run
 
-__all__ = ["Clocked", "Null", "clocked", "our_loops", "peer_loops"]
+__all__ = ["Clocked", "Null", "clocked", "drawing", "our_loops", "peer_loops", "prior_loop"]
 
 SIGMA = 0.05
 Loop = Callable[[], Any]
@@ -79,6 +79,24 @@ def clocked(loop: Loop, network: Clocked, repeats: int) -> tuple[float, float, i
         outside = (total - network.seconds) / network.calls
         best = min(best, (outside, network.seconds / network.calls, network.calls))
     return best
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[Callable[[], float]]:
+    """Processor time that is spent on drawing normal numbers meanwhile, in seconds."""
+    seconds, draw = [0.0], Streams.normal
+
+    def timed(streams: Streams, like: Tensor) -> Tensor:
+        began = time.process_time()
+        drawn = draw(streams, like)
+        seconds[0] += time.process_time() - began
+        return drawn
+
+    Streams.normal = timed  # type: ignore[method-assign]
+    try:
+        yield lambda: seconds[0]
+    finally:
+        Streams.normal = draw  # type: ignore[method-assign]
 
 
 def our_loops(

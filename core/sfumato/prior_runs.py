@@ -15,6 +15,7 @@ from sfumato.devices import available
 from sfumato.errors import ShapeError, UnknownNameError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.priors import Prior
+from sfumato.processes import Gaussian, Riemannian, Spectral
 from sfumato.processes.grids import GRIDS
 from sfumato.runs import ELEMENTS, expand_condition
 from sfumato.samplers import Noise, Sampler, Start, Step, run
@@ -24,8 +25,8 @@ from sfumato.samplers.tokens import TokenSampler
 __all__ = ["DEFAULT", "loaded", "sample_numbers", "use"]
 
 DEFAULT = "deis"
-"""What ``"auto"`` is: as near the probability flow in 20 evaluations as Heun's method in 50 (the
-table of the survey's samplers in the documentation)."""
+"""What ``"auto"`` is in flat space: as near the probability flow in 20 evaluations as Heun's method
+in 50 (the table of the survey's samplers in the documentation)."""
 
 
 def loaded(prior: Prior | str, device: torch.device | str | None) -> Prior:
@@ -61,7 +62,7 @@ def sample_numbers(
 ) -> Tensor:
     """Draws from a prior over numbers; arguments as in ``sfumato.sample``."""
     if sampler == "auto":
-        sampler = DEFAULT
+        sampler, grid = default(prior.process, grid)
     rule, grid, steps = arranged(sampler, grid, steps, prior.denoiser)
     if shape is None:
         if None in prior.shape:
@@ -89,8 +90,17 @@ def sample_numbers(
                 callback((low + count * (step.index + 1) / step.count) / n, step)
 
         x = run(rule, denoiser, x, times, streams, condition=rows, callback=report)
-        parts.append(prior.codec.decode(x).cpu())
+        parts.append(prior.codec.decode(prior.process.synthesise(x)).cpu())
     return torch.cat(parts)
+
+
+def default(process: Gaussian, grid: str | None) -> tuple[str, str | None]:
+    """The sampler for a process, and the grid that goes with it if the preset's does not."""
+    if isinstance(process, Riemannian):
+        return "geodesic", grid
+    if isinstance(process, Spectral):  # ancestral sampling at even times (Hoogeboom & Salimans)
+        return "ddpm", grid or "uniform"
+    return DEFAULT, grid
 
 
 def arranged(

@@ -209,12 +209,12 @@ ORDERS: list[tuple[Sampler, float]] = [
     (Exponential(2, "eps", rule="bh2"), 1.75),
     (Exponential(3, "eps"), 2.5),
     (Exponential(3, "eps", "time"), 2.5),
-    (Exponential(4, "eps", "time"), 3.3),
+    (Exponential(4, "eps", "time"), 3.4),
     (Exponential(3, "eps", "ratio"), 2.5),
     (Exponential(2, corrector=True, rule="bh2"), 2.4),
     (Exponential(2, corrector=True, rule="bh1"), 2.4),
-    (Exponential(3, corrector=True), 3.4),
-    (Exponential(3, "eps", corrector=True), 3.4),
+    (Exponential(3, corrector=True), 3.5),
+    (Exponential(3, "eps", corrector=True), 3.5),
     (PNDM(), 1.85),
     (PNDM(2), 1.85),
     (Exponential(4, "eps", "index"), 1.85),
@@ -237,6 +237,31 @@ def slope(sampler: Sampler, grid: Any = smooth) -> float:
 @pytest.mark.parametrize(("sampler", "least"), ORDERS, ids=lambda v: str(v)[:60])
 def test_the_error_falls_with_the_order(sampler: Sampler, least: float) -> None:
     assert slope(sampler) > least
+
+
+RISING: list[tuple[Sampler, float]] = [
+    (DDIM(), 0.9),
+    (SingleStep(3), 2.6),
+    (DPMSolver(2), 1.75),
+    (DPMSolver(3), 2.3),
+    (Exponential(2, "eps"), 1.75),
+    (Exponential(3, "eps", "time"), 2.5),
+    (Exponential(3, "eps", "ratio"), 2.5),
+    (Exponential(2, corrector=True, rule="bh2"), 2.4),
+    (Exponential(3, corrector=True), 3.2),
+    (PNDM(), 1.85),
+    (Exponential(4, "eps", "index"), 1.85),
+]
+
+
+@pytest.mark.parametrize(("sampler", "least"), RISING, ids=lambda v: str(v)[:60])
+def test_solvers_keep_their_order_on_the_way_up_to_noise(sampler: Sampler, least: float) -> None:
+    process = Gaussian(VP())
+    exact = end(SingleStep(3, rule="exact"), process, smooth(process, 400).flip(0))
+    gaps = [
+        (end(sampler, process, smooth(process, n).flip(0)) - exact).abs().max() for n in (40, 80)
+    ]
+    assert math.log2(float(gaps[0] / gaps[1])) > least
 
 
 class Unit(Streams):
@@ -268,29 +293,29 @@ def variance(sampler: Sampler, process: Gaussian, grid: Tensor, v: float = 0.25)
 
 
 @pytest.mark.parametrize(
-    ("sampler", "order"),
+    ("sampler", "low", "high"),
     [
-        (EulerMaruyama(), 1),
-        (Exponential(1, eta=1.0), 1),
-        (Exponential(1, "eps", eta=1.0), 0.75),  # its bias changes sign near 60 steps
-        (DPMSolver(2, eta=1.0), 2),
-        (Exponential(2, "eps", eta=1.0), 2),
-        (Exponential(1, corrector=True, eta=1.0), 2),
-        (Exponential(2, corrector=True, eta=1.0), 2.25),
-        (SingleStep(2, eta=1.0), 2),
-        (SingleStep(3, eta=1.0), 2),
-        (SingleStep(3, rule="exact", eta=1.0), 2),
-        (SingleStep(2, "x0", eta=1.0), 2),
-        (SingleStep(3, "x0", eta=1.0), 2),
+        (EulerMaruyama(), 0.9, 1.1),
+        (Exponential(1, eta=1.0), 0.9, 1.1),
+        (Exponential(1, "eps", eta=1.0), 0.6, 1.1),  # its bias changes sign near 60 steps
+        (DPMSolver(2, eta=1.0), 1.9, 2.1),
+        (Exponential(2, "eps", eta=1.0), 1.9, 2.1),
+        (Exponential(1, corrector=True, eta=1.0), 1.9, 2.1),
+        (Exponential(2, corrector=True, eta=1.0), 2.1, 3.1),
+        (SingleStep(2, eta=1.0), 1.85, 2.4),
+        (SingleStep(3, eta=1.0), 1.85, 2.4),
+        (SingleStep(3, rule="exact", eta=1.0), 1.85, 2.4),
+        (SingleStep(2, "x0", eta=1.0), 1.85, 2.4),
+        (SingleStep(3, "x0", eta=1.0), 1.85, 2.4),
     ],
     ids=str,
 )
-def test_the_weak_order_of_an_sde_solver(sampler: Sampler, order: float) -> None:
+def test_the_weak_order_of_an_sde_solver(sampler: Sampler, low: float, high: float) -> None:
     process = Gaussian(VP())
     level = process.level(smooth(process, 1)[-1])
     truth = float(level.alpha**2 * 0.25 + level.sigma**2)
     gaps = [abs(variance(sampler, process, smooth(process, n)) - truth) for n in (160, 320)]
-    assert math.log2(gaps[0] / gaps[1]) > order - 0.15
+    assert low < math.log2(gaps[0] / gaps[1]) < high
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
+from sfumato.errors import UnsupportedError
 from sfumato.inverse.operators import Linear, Operator
 from sfumato.noise import Streams
 from sfumato.processes import Level
@@ -42,12 +43,24 @@ class Problem:
         y: Measurement of each item, ``[batch, *y]``, in the operator's units; the dtype of the
             state follows from it.
         condition: What the prior is told besides.
+
+    Raises:
+        UnsupportedError: If the prior's states are not signals in flat space, or its noise is not
+            normal.
     """
 
     denoiser: Denoiser
     operator: Operator
     y: Float[Tensor, "batch *y"]
     condition: Condition = None
+
+    def __post_init__(self) -> None:
+        process = self.denoiser.process
+        if not (process.flat and process.normal):
+            raise UnsupportedError(
+                "an inverse problem", "signals in flat space under Gaussian noise",
+                f"this prior's process is {type(process).__name__}", ["sample"],
+            )  # fmt: skip
 
     @property
     def shape(self) -> tuple[int, ...]:

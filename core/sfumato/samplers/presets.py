@@ -15,6 +15,7 @@ from typing import Any
 
 from sfumato.denoisers import Denoiser
 from sfumato.errors import UnknownNameError, UnsupportedError
+from sfumato.processes import Riemannian
 from sfumato.samplers.base import Sampler
 
 __all__ = [
@@ -72,7 +73,7 @@ class Preset:
     @property
     def selectable(self) -> bool:
         """Whether its name is enough."""
-        return not set(self.needs) - {"variance", "interpolation"}
+        return not set(self.needs) - {"variance", "interpolation", "manifold"}
 
 
 def opts(**options: Any) -> tuple[tuple[str, Any], ...]:
@@ -193,8 +194,14 @@ def settings(preset: Preset) -> dict[str, Any]:
 
 def lacking(preset: Preset, denoiser: Denoiser) -> list[str]:
     """What a preset needs and this prior's denoiser has not, in words."""
-    head = getattr(denoiser, "head", "")
-    return [MEANING[need] for need in preset.needs if need != head]
+    curved = isinstance(denoiser.process, Riemannian)
+    has = {getattr(denoiser, "head", ""), "manifold" if curved else ""}
+    missing = [MEANING[need] for need in preset.needs if need not in has]
+    return (
+        ["a prior in flat space", *missing]
+        if curved and "manifold" not in preset.needs
+        else missing
+    )
 
 
 def require(name: str, denoiser: Denoiser) -> None:
@@ -205,7 +212,9 @@ def require(name: str, denoiser: Denoiser) -> None:
     """
     missing = lacking(named(name), denoiser)
     if missing:
-        others = [key for key, preset in PRESETS.items() if not preset.needs]
+        others = [
+            key for key, row in PRESETS.items() if row.selectable and not lacking(row, denoiser)
+        ]
         raise UnsupportedError(name, " and ".join(missing), "this one is not", others)
 
 
