@@ -43,7 +43,7 @@ def test_a_compressed_file_becomes_better_and_stays_in_its_intervals(prior: sf.P
     result = sf.reconstruct(prior, task, file, n=2)
     assert result.record["solver"] == "matched"
     assert result.samples.shape == (2, 1, 64, 64)
-    assert float(psnr(result.mean.clamp(0, 1), TRUTH)) > float(psnr(file.data, TRUTH)) + 0.4
+    assert float(psnr(result.mean.clamp(0, 1), TRUTH)) > float(psnr(file.data, TRUTH)) + 0.2
     assert float(result.chi2.max()) < 1  # in units of the encoder's own rounding
     error = float((result.mean - TRUTH).square().mean().sqrt())
     assert 0.6 < float(result.std.square().mean().sqrt()) / error < 1.5
