@@ -154,7 +154,7 @@ class Mixing(Categorical):
         u = draws.uniform(x_t, streams)[appears]
         belief = log_probs[appears].double()
         x_s = x_t.clone()
-        x_s[appears] = draws.invert((belief - belief.amax(dim=-1, keepdim=True)).exp(), u)
+        x_s[appears] = draws.invert_logs(belief, u)
         return x_s
 
     def matrix(self, s: TokenLevel, t: TokenLevel) -> Tensor:
