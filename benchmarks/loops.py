@@ -26,25 +26,34 @@ from sfumato.noise import Streams
 from sfumato.processes import VP, Gaussian, log_snr
 from sfumato.samplers import DDIM, DDPM, DPMSolver, Gibbs, Heun, Sampler, run
 
-__all__ = ["Clocked", "Null", "clocked", "our_loops", "peer_loops"]
+__all__ = ["Clocked", "Null", "clocked", "drawing", "our_loops", "peer_loops", "prior_loop"]
 
 SIGMA = 0.05
 Loop = Callable[[], Any]
 
 
 class Clocked(nn.Module):
-    """A network that counts its calls and the processor time it takes itself."""
+    """A network that counts its calls, backward passes and the processor time of the calls."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.inner, self.calls, self.seconds = inner, 0, 0.0
+        self.inner = inner
+        self.reset()
+
+    def reset(self) -> None:
+        self.calls, self.backward, self.seconds = 0, 0, 0.0
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
         began = time.process_time()
         output = self.inner(*arguments, **named)
         self.seconds += time.process_time() - began
         self.calls += 1
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(self.passed)
         return output
+
+    def passed(self, _: Tensor) -> None:
+        self.backward += 1
 
 
 class Null(nn.Module):
@@ -63,13 +72,31 @@ def clocked(loop: Loop, network: Clocked, repeats: int) -> tuple[float, float, i
     """Seconds per call outside and inside the network, from the best of some runs, and calls."""
     best = (float("inf"), 0.0, 0)
     for _ in range(repeats):
-        network.calls, network.seconds = 0, 0.0
+        network.reset()
         began = time.process_time()
         loop()
         total = time.process_time() - began
         outside = (total - network.seconds) / network.calls
         best = min(best, (outside, network.seconds / network.calls, network.calls))
     return best
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[Callable[[], float]]:
+    """Processor time that is spent on drawing normal numbers meanwhile, in seconds."""
+    seconds, draw = [0.0], Streams.normal
+
+    def timed(streams: Streams, like: Tensor) -> Tensor:
+        began = time.process_time()
+        drawn = draw(streams, like)
+        seconds[0] += time.process_time() - began
+        return drawn
+
+    Streams.normal = timed  # type: ignore[method-assign]
+    try:
+        yield lambda: seconds[0]
+    finally:
+        Streams.normal = draw  # type: ignore[method-assign]
 
 
 def our_loops(

@@ -52,14 +52,17 @@ PROXIMAL: list[Setting] = [
     ("proximal", None, {"start": 2.0}),
     ("proximal", None, {"rounds": 6}),
 ]
-FUSED: list[Setting] = [
-    ("fused", steps, {"start": start}) for steps in (8, 12, 20) for start in (5.0, 20.0)
+FUSED: list[Setting] = [("fused", steps, {"start": 5.0}) for steps in (8, 12, 20)]
+ROUNDS: list[Setting] = [
+    ("fused-gibbs", None, {}),
+    ("fused-gibbs", None, {"inflation": 1.0}),
+    ("fused-gibbs", None, {"start": 20.0}),
 ]
 GRID: dict[str, list[Setting]] = {
     "sr2": PROXIMAL,
     "sr4": PROXIMAL,
     "deblur": PROXIMAL,
-    "inpaint": [*PROXIMAL[:3], *FUSED],
+    "inpaint": [*PROXIMAL[:3], *FUSED, *ROUNDS],
 }
 
 
@@ -67,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path, help="folder that fetch.py filled")
     parser.add_argument("--tasks", nargs="+", default=list(GRID), choices=list(GRID))
+    parser.add_argument("--solvers", nargs="+", help="only these")
     parser.add_argument("--prior", default="photo", help="name or folder")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--n", type=int, default=4, help="samples")
@@ -88,6 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
         for task in options.tasks:
             case = TASKS[task].case(picture, truth)
             for setting in GRID[task]:
+                if options.solvers and setting[0] not in options.solvers:
+                    continue
                 began = time.perf_counter()
                 runs.append(measured(case, task, setting, prior, options))
                 print(picture.name, runs[-1], f"{time.perf_counter() - began:.1f} s", flush=True)

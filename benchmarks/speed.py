@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py                     everything
     python benchmarks/speed.py --only loops        overhead per network call, peers included
+    python benchmarks/speed.py --only presets      the same for every sampler that has a name
     python benchmarks/speed.py --only prior        share of the overhead with the photo prior
     python benchmarks/speed.py --only tasks        512² super-resolution, a 12-megapixel scratch
     python benchmarks/speed.py --only start        imports and the command line
@@ -29,15 +30,18 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
-PARTS = ("loops", "prior", "tasks", "start")
+PARTS = ("loops", "presets", "prior", "tasks", "start")
 COLUMNS = {
     "problem": "Part", "library": "Library", "method": "What", "ms": "Overhead per call (ms)",
+    "noise": "Of it noise (ms)",
     "network": "Network per call (ms)", "share": "Overhead (%)", "calls": "Calls",
+    "backward": "Backward passes",
     "seconds": "Wall time (s)", "cpu": "Processor time (s)", "peak": "Peak memory (GB)",
     "torch": "Imports torch", "goal": "Goal", "load": "Load",
 }  # fmt: skip
-FORMATS = {"ms": ".2f", "network": ".0f", "share": ".2f", "seconds": ".2f", "cpu": ".1f",
-           "peak": ".2f", "load": ".1f", "calls": ".0f"}  # fmt: skip
+FORMATS = {"ms": ".2f", "noise": ".2f", "network": ".0f", "share": ".2f", "seconds": ".2f",
+           "cpu": ".1f", "peak": ".2f", "load": ".1f", "calls": ".0f",
+           "backward": ".0f"}  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -53,7 +57,7 @@ def main() -> None:
         print(json.dumps(TASKS[given.task](given.prior, given.smoke)))
         return
     parts: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
-        "loops": loops, "prior": shares, "tasks": tasks, "start": starts,
+        "loops": loops, "presets": presets, "prior": shares, "tasks": tasks, "start": starts,
     }  # fmt: skip
     chosen = given.only or list(PARTS)
     old = json.loads(given.out.read_text(encoding="utf-8"))["rows"] if given.out.exists() else []
@@ -85,10 +89,33 @@ def loops(given: argparse.Namespace) -> Iterator[Row]:
     for method, loop in our_loops(denoiser, shape, steps):
         outside, _, calls = clocked(loop, networks[-1], repeats)
         yield {"library": "sfumato", "method": method, "ms": 1e3 * outside, "calls": calls,
-               "goal": "1 ms"}  # fmt: skip
+               "backward": networks[-1].backward, "goal": "1 ms"}  # fmt: skip
     for library, method, loop, network in peer_loops(shape, steps):
         outside, _, calls = clocked(loop, network, repeats)
-        yield {"library": library, "method": method, "ms": 1e3 * outside, "calls": calls}
+        yield {"library": library, "method": method, "ms": 1e3 * outside, "calls": calls,
+               "backward": network.backward}  # fmt: skip
+
+
+def presets(given: argparse.Namespace) -> Iterator[Row]:
+    """Overhead of every sampler with a name, and what of it is spent on drawing noise."""
+    import torch
+
+    from loops import Clocked, Null, clocked, drawing, null_denoiser, prior_loop
+    from sfumato.samplers import PRESETS, make
+
+    torch.set_num_threads(1)
+    shape, steps, repeats = ((2, 3, 16, 16), 8, 1) if given.smoke else ((8, 3, 64, 64), 20, 3)
+    for name, preset in PRESETS.items():
+        if not preset.selectable or {"interpolation", "manifold"} & set(preset.needs):
+            continue
+        network = Clocked(Null(2 if "variance" in preset.needs else 1))
+        count = 3 if preset.cost is None else steps  # these take many evaluations for a step
+        loop = prior_loop(make(name), null_denoiser(network), shape, count)
+        outside, _, calls = clocked(loop, network, repeats)
+        with drawing() as spent:
+            loop()
+        yield {"library": "sfumato", "method": f"`{name}`", "ms": 1e3 * outside,
+               "noise": 1e3 * spent() / calls, "calls": calls, "goal": "1 ms"}  # fmt: skip
 
 
 def shares(given: argparse.Namespace) -> Iterator[Row]:

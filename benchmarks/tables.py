@@ -91,6 +91,7 @@ QUALITY = (
 )  # fmt: skip
 SPREAD = ("problem", "set", "images", "library", "solver", "settings", "cov90", "corr", "chi2")
 LOOPS = ("library", "method", "ms", "calls", "load")
+PRESETS = ("method", "ms", "noise", "calls", "load")
 PRIOR = ("method", "ms", "network", "share", "goal", "load")
 TASKS = ("method", "seconds", "cpu", "peak", "calls", "goal", "load")
 STARTS = ("method", "seconds", "torch", "goal", "load")
@@ -103,6 +104,7 @@ VIEWS = {
     "survey-priors": View("survey", PRIORS, "samplers", has="priors"),
     "survey-bounds": View("survey", CHAINS, "bounds"),
     "speed": View("speed", LOOPS, "loops"),
+    "speed-presets": View("speed", PRESETS, "presets"),
     "speed-prior": View("speed", PRIOR, "prior"),
     "speed-tasks": View("speed", TASKS, "tasks"),
     "speed-start": View("speed", STARTS, "start"),

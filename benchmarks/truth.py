@@ -59,6 +59,7 @@ EXTRA: tuple[tuple[str, dict[str, Any]], ...] = (
     ("mmps-exact", {"steps": 20}),
     ("tds", {"particles": 16}),
     ("fused", {"steps": 30, "start": 20.0}),
+    ("fused-gibbs", {"inflation": 1.0}),
 )
 
 
@@ -105,9 +106,14 @@ class CountedSpread(Counted):
 
 
 class CountedUneven(Counted):
-    """The same, taking a level for every element, as a network with a noise map does."""
+    """The same, as a network with a noise map and a head for the variance of every element."""
 
     takes_uneven = True
+    head = "variance"
+
+    def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
+        variance = self.prior(x_t, t, condition).variance
+        return replace(super().__call__(x_t, t, condition), variance=variance)
 
 
 def main() -> None:
@@ -160,7 +166,9 @@ def measured(
         settings: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in METHODS]
         for name, options in (*settings, *EXTRA):
             counted = kind(known.prior(Gaussian(VP())), scale(known))
-            told = prior == "mean" or name in (TELLS if prior == "spread" else {"fused"})
+            told = prior == "mean" or name in (
+                TELLS if prior == "spread" else {"fused", "fused-gibbs"}
+            )
             told = told and only in {None, name}
             if told and name in applicable(known.operator, counted):
                 text = ", ".join(f"{key} {value}" for key, value in options.items()) or "default"

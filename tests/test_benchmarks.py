@@ -11,7 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sfumato.codecs import Affine
 from sfumato.priors import Prior
@@ -138,6 +140,14 @@ def test_the_results_of_the_survey_have_the_orders_that_it_is_known_for() -> Non
         assert cost["analytic, even grid"] < cost["large, even grid"] < cost["small, even grid"]
 
 
+def test_no_sampler_adds_a_millisecond_to_a_plain_loop_and_its_noise() -> None:
+    result = json.loads((BENCHMARKS / "results" / "speed.json").read_text(encoding="utf-8"))
+    rows = {row["method"]: row for row in result["rows"] if row["problem"] == "presets"}
+    plain = rows["`ddim`"]["ms"]
+    assert len(rows) > 30
+    assert max(row["ms"] - row["noise"] - plain for row in rows.values()) < 1
+
+
 @pytest.mark.slow
 def test_the_survey_runs_without_digits_and_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "survey.json"
@@ -152,6 +162,16 @@ def test_the_survey_runs_without_digits_and_goes_on_where_it_was(tmp_path: Path)
     again = run("survey.py", "--smoke", "--out", out, "--targets", "gauss")
     assert again.returncode == 0
     assert again.stdout == ""  # nothing was measured twice
+
+
+@pytest.mark.slow
+def test_pictures_of_the_survey_show_every_number_of_evaluations(tmp_path: Path) -> None:
+    made = run("survey_pictures.py", "--smoke", "--out", tmp_path)
+    assert made.returncode == 0, made.stderr
+    with Image.open(tmp_path / "survey-smoke.png") as page:
+        grey = np.asarray(page.convert("L"))
+    right = grey[16:, 96 + 3 * 60 + 8 :]  # three strips of digits beside three panels
+    assert all((strip < 128).mean() > 0.02 for strip in np.array_split(right, 3, axis=1))
 
 
 def test_gains_are_measured_against_the_best_baseline_of_each_picture(scripts: ModuleType) -> None:

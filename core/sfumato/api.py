@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack, overload
 
 import torch
 from torch import Tensor
 
 from sfumato.denoisers import Condition
-from sfumato.devices import available
-from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Operator
 from sfumato.inverse.problems import Solver
@@ -20,7 +19,7 @@ from sfumato.inverse.tasks import Task
 from sfumato.inverse.tokens import registry as token_registry
 from sfumato.inverse.tokens.problems import TokenSolver
 from sfumato.inverse.tokens.tasks import TokenTask
-from sfumato.prior_runs import sample_numbers
+from sfumato.prior_runs import loaded, sample_numbers, use
 from sfumato.priors import Prior
 from sfumato.records import run_record
 from sfumato.results import Result
@@ -40,13 +39,34 @@ from sfumato.runs import (
 from sfumato.samplers import Sampler, Start, Step
 from sfumato.samplers.tokens import TokenSampler
 from sfumato.signals import Signal
+from sfumato.signatures import Reconstructing, Sampling
 from sfumato.token_priors import TokenPrior
+from sfumato.token_results import TokenResult
 from sfumato.token_runs import explain_tokens, matched, reconstruct_tokens
 from sfumato.token_samples import sample_tokens
 
 __all__ = ["degrade", "explain", "reconstruct", "sample"]
 
+# A plugin's ``operator()`` is a Task and its ``prior()`` a Prior, whatever the plugin is about; so
+# these two alone do not say which result they lead to.
 
+
+@overload
+def reconstruct(
+    prior: TokenPrior, operator: Task, measurement: Signal, **options: Unpack[Reconstructing]
+) -> TokenResult: ...
+@overload
+def reconstruct(
+    prior: Prior | str, operator: TokenTask, measurement: Signal, **options: Unpack[Reconstructing]
+) -> TokenResult: ...
+@overload
+def reconstruct(
+    prior: Prior | str, operator: Operator, measurement: Tensor, **options: Unpack[Reconstructing]
+) -> Result: ...
+@overload
+def reconstruct(
+    prior: Prior | str, operator: Task, measurement: Signal, **options: Unpack[Reconstructing]
+) -> Result | Any: ...
 def reconstruct(
     prior: Prior | str,
     operator: Operator | Task,
@@ -64,7 +84,7 @@ def reconstruct(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
     callback: Callable[[float, Step], Any] | None = None,
-) -> Any:
+) -> Result | TokenResult:
     """Draws samples of x given a measurement y.
 
     Args:
@@ -96,16 +116,15 @@ def reconstruct(
     started = time.perf_counter()
     if n < 1:
         raise InvalidOptionError("reconstruct", f"n={n}", "ask for 1 sample or more")
-    prior = Prior.load(prior) if isinstance(prior, str) else prior
-    prior = placed(prior, device)
+    prior = loaded(prior, device)
     if isinstance(prior, TokenPrior) or isinstance(operator, TokenTask):
         prior, task, signal = matched(prior, operator, measurement)
-        assert not isinstance(solver, Solver)
         return reconstruct_tokens(
             prior, task, signal, n=n, seed=seed, first=first, solver=solver, steps=steps,
             options=options, budget=budget, condition=condition, callback=callback,
         )  # fmt: skip
-    assert not isinstance(solver, TokenSolver)
+    if isinstance(solver, TokenSolver):
+        raise UnsupportedError(repr(solver), "a prior over tokens", "this one is over numbers")
     bound = bind(operator, measurement)
     y = bound.y.to(device=prior.device, dtype=dtype if not bound.y.is_complex() else bound.y.dtype)
     check_finite("the measurement", y)
@@ -172,6 +191,10 @@ def reconstruct(
     )
 
 
+@overload
+def sample(prior: TokenPrior, **options: Unpack[Sampling]) -> tuple[Any, ...]: ...
+@overload
+def sample(prior: Prior | str, **options: Unpack[Sampling]) -> Tensor | Any: ...
 def sample(
     prior: Prior | str,
     *,
@@ -190,7 +213,7 @@ def sample(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
     callback: Callable[[float, Step], Any] | None = None,
-) -> Any:
+) -> Tensor | tuple[Any, ...]:
     """Draws from a prior, ``[n, *x]`` in physical units; a tuple of draws for tokens.
 
     Args:
@@ -218,17 +241,14 @@ def sample(
     Raises:
         SfumatoError: If an option does not fit, before any compute.
     """
-    prior = Prior.load(prior) if isinstance(prior, str) else prior
-    prior = placed(prior, device)
+    prior = loaded(prior, device)
     if n < 1:
         raise InvalidOptionError("sample", f"n={n}", "ask for 1 sample or more")
     if isinstance(prior, TokenPrior):
-        assert not isinstance(sampler, Sampler)
         return sample_tokens(
             prior, n=n, seed=seed, first=first, sampler=sampler, steps=steps, shape=shape,
             condition=condition, batch=batch, callback=callback,
         )  # fmt: skip
-    assert not isinstance(sampler, TokenSampler)
     return sample_numbers(
         prior, n=n, seed=seed, first=first, sampler=sampler, steps=steps, grid=grid, start=start,
         end=end, shape=shape, condition=condition, scale=scale, batch=batch, dtype=dtype,
@@ -236,7 +256,11 @@ def sample(
     )  # fmt: skip
 
 
-def degrade(task: Task | Operator, signal: Signal | Tensor, *, seed: int = 0) -> Any:
+@overload
+def degrade(task: Task, signal: Signal, *, seed: int = 0) -> Signal: ...
+@overload
+def degrade(task: Operator, signal: Signal | Tensor, *, seed: int = 0) -> Tensor: ...
+def degrade(task: Task | Operator, signal: Signal | Tensor, *, seed: int = 0) -> Signal | Tensor:
     """Simulates a measurement: a ``Signal`` for a plugin's operator, a tensor otherwise."""
     if isinstance(task, Task):
         if not isinstance(signal, Signal):
@@ -247,7 +271,11 @@ def degrade(task: Task | Operator, signal: Signal | Tensor, *, seed: int = 0) ->
 
 
 def explain(
-    operator: Operator | TokenTask, prior: Prior, signal: Signal | None = None, **choice: Any
+    operator: Operator | TokenTask,
+    prior: Prior,
+    signal: Signal | None = None,
+    *,
+    budget: int | None = None,
 ) -> registry.Explanation | token_registry.Explanation:
     """Which solvers apply, what they cost and are, and which is the default and why.
 
@@ -255,33 +283,17 @@ def explain(
         operator: How y arises from x; for tokens the task, whose ``signal`` is needed too.
         prior: The prior.
         signal: The input of a task on tokens.
-        choice: ``budget``: network evaluations per sample that may be spent.
+        budget: Network evaluations per sample that may be spent.
+
+    Raises:
+        UnsupportedError: If operator and prior are not about the same kind of data.
     """
     if isinstance(prior, TokenPrior):
         prior, task, given = matched(prior, operator, signal)
-        return explain_tokens(prior, task, given, **choice)
-    assert isinstance(operator, Operator)
-    return registry.explain(operator, prior.denoiser, **choice)
-
-
-def placed(prior: Prior, device: torch.device | str | None) -> Prior:
-    """The prior on a device; itself where it is there already or none is given.
-
-    Raises:
-        InvalidOptionError: If there is no such device.
-    """
-    if device is None:
-        return prior
-    chosen = available(device)
-    return prior if chosen == prior.device else prior.to(chosen)
-
-
-def use(prior: Prior, shape: tuple[int, ...]) -> tuple[str, ...]:
-    """What a person should be told of the use of a prior for x of ``shape``."""
-    channels = prior.stands_for(shape)
-    name = prior.card.get("name", "unnamed")
-    told = f"one channel, so prior '{name}' of {channels} takes all of its channels as equal"
-    return (told,) if channels else ()
+        return explain_tokens(prior, task, given, budget=budget)
+    if not isinstance(operator, Operator):
+        raise UnsupportedError("explain", "operator.bind(signal).operator", f"found {operator!r}")
+    return registry.explain(operator, prior.denoiser, budget=budget)
 
 
 def describe(value: object) -> str:

@@ -32,10 +32,11 @@ def total(x: Tensor) -> Float[Tensor, " batch"]:
     float64 copy, which costs several times as much as the products themselves. Blocks of one
     length also make the result independent of the number of rows.
     """
-    whole = x.shape[1] // BLOCK
-    blocks = x[:, : whole * BLOCK].reshape(len(x), whole, BLOCK).sum(dim=2)
-    rest = x[:, whole * BLOCK :].sum(dim=1, dtype=torch.float64)
-    return blocks.sum(dim=1, dtype=torch.float64) + rest
+    whole, rest = divmod(x.shape[1], BLOCK)
+    head = x[:, : whole * BLOCK] if rest else x
+    blocks = head.reshape(len(x), whole, BLOCK).sum(dim=2).sum(dim=1, dtype=torch.float64)
+    # most states are whole blocks, and small operations are what a dot product costs
+    return blocks + x[:, whole * BLOCK :].sum(dim=1, dtype=torch.float64) if rest else blocks
 
 
 def norm(a: Tensor) -> Float[Tensor, " batch"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from sfumato.denoisers import InBasis, Preconditioned, Tangent
 from sfumato.errors import CheckpointError, UnknownNameError, UnsupportedError
-from sfumato.processes import Schedule, Table
+from sfumato.processes import Gaussian, Riemannian, Spectral
 from sfumato.registry import load_plugin, plugins
 
-__all__ = ["FORMAT", "find", "finite", "plain", "read_weights", "stored_fields"]
+__all__ = ["ARRAYS", "FORMAT", "denoiser_of", "find", "finite", "plain", "read_weights"]
 
 FORMAT = 1
 """Version of the folder's description."""
+
+ARRAYS = "process/"
+"""What the names of the process's own arrays begin with, among the weights."""
 
 
 def find(source: str, plugin: str | None) -> Path:
@@ -64,12 +67,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def stored_fields(schedule: Schedule) -> dict[str, Any]:
-    """The arguments that make ``schedule`` again, as JSON values."""
-    settings: dict[str, Any] = asdict(schedule)  # type: ignore[call-overload]
-    if isinstance(schedule, Table):
-        settings.pop("t_min")
-    return settings
+def denoiser_of(process: Gaussian) -> type[Preconditioned]:
+    """What a network is wrapped in under a process."""
+    if isinstance(process, Spectral):
+        return InBasis
+    return Tangent if isinstance(process, Riemannian) else Preconditioned
 
 
 def plain(value: Any) -> Any:

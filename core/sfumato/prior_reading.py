@@ -6,20 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from sfumato import processes, token_priors
+from sfumato import token_priors
 from sfumato.codecs import Affine
-from sfumato.denoisers import Preconditioned
 from sfumato.errors import CheckpointError, UnknownNameError
-from sfumato.prior_folders import FORMAT, finite, read_weights
+from sfumato.prior_folders import ARRAYS, FORMAT, denoiser_of, finite, read_weights
 from sfumato.priors import Prior
-from sfumato.processes import Gaussian, Schedule
+from sfumato.processes.storing import gaussian_from
 from sfumato.registry import load_plugin
 
 __all__ = ["read"]
-
-SCHEDULES = {"EDM", "VE", "VP", "Cosine", "Flow", "SubVP", "Table"}
 
 
 def read(folder: Path) -> Prior:
@@ -50,28 +48,26 @@ def read(folder: Path) -> Prior:
 
 def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
     options = description["options"]
-    settings = dict(description["process"])
-    name = settings.pop("schedule")
-    if name not in SCHEDULES:
-        raise UnknownNameError("schedule", name, SCHEDULES)
-    schedule: Schedule = getattr(processes, name)(
-        **{
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in settings.items()
-        }
-    )
+    held = {key.removeprefix(ARRAYS): v for key, v in weights.items() if key.startswith(ARRAYS)}
+    if not all(bool(torch.isfinite(value).all()) for value in held.values()):
+        raise ValueError("an array of the process is not finite")
+    process = gaussian_from(description["process"], held)
     network = load_plugin(description["plugin"]).part("backbones", description["backbone"])(
         **options
     )
     network.load_state_dict(
-        {key: v.float() if v.is_floating_point() else v for key, v in weights.items()}
+        {
+            key: v.float() if v.is_floating_point() else v
+            for key, v in weights.items()
+            if not key.startswith(ARRAYS)
+        }
     )
     finite(network)
     network.eval().requires_grad_(False)
     parts = dict(description["denoiser"])
     parts["range"] = tuple(parts["range"]) if parts.get("range") else None
     return Prior(
-        denoiser=Preconditioned(network, Gaussian(schedule), **parts),
+        denoiser=denoiser_of(process)(network, process, **parts),
         codec=Affine(**description["codec"]),
         shape=tuple(description["shape"]),
         plugin=description["plugin"],

@@ -26,8 +26,9 @@ from sfumato.denoisers import Denoiser, Preconditioned
 from sfumato.denoisers.adapters import Padded, Tiled
 from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.errors import CheckpointError
-from sfumato.prior_folders import FORMAT, find, plain, stored_fields
+from sfumato.prior_folders import ARRAYS, FORMAT, denoiser_of, find, plain
 from sfumato.processes import Gaussian
+from sfumato.processes.storing import arrays, described
 from sfumato.registry import load_plugin
 
 __all__ = ["Prior"]
@@ -93,7 +94,7 @@ class Prior:
         shape: tuple[int | None, ...],
         process: Gaussian | None = None,
         codec: Affine | None = None,
-        prediction: str = "edm",
+        prediction: str | None = None,
         spread: float = 0.5,
         head: str = "",
         options: Mapping[str, Any] | None = None,
@@ -101,12 +102,17 @@ class Prior:
     ) -> Prior:
         """An untrained prior around a plugin's backbone.
 
+        The network's prediction is ``"edm"`` if not given; ``"eps"`` where states are coefficients
+        of a basis (``Spectral``), and the score on a manifold (``Riemannian``).
+
         Raises:
             UnknownNameError: If there is no such plugin or backbone.
         """
         network = load_plugin(plugin).part("backbones", backbone)(**(options or {}))
-        denoiser = Preconditioned(
-            network, process or Gaussian(), prediction=prediction, spread=spread, head=head
+        process = process or Gaussian()
+        kind = denoiser_of(process)
+        denoiser = kind(
+            network, process, prediction=prediction or kind.prediction, spread=spread, head=head
         )
         return cls(denoiser, codec or Affine(), shape, plugin, backbone, options or {}, card or {})
 
@@ -158,17 +164,17 @@ class Prior:
         """
         with files.atomic_folder(folder, overwrite=overwrite) as target:
             weights = {
-                name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+                name: value.to(dtype) if value.is_floating_point() else value
                 for name, value in self.network.state_dict().items()
-            }
-            save_file(weights, target / "prior.safetensors")
+            } | {ARRAYS + name: value for name, value in arrays(self.process).items()}
+            whole = {name: value.contiguous().cpu() for name, value in weights.items()}
+            save_file(whole, target / "prior.safetensors")
             text = json.dumps(self.description(), indent=2, ensure_ascii=False)
             (target / "prior.json").write_text(text + "\n", encoding="utf-8")
         return Path(folder)
 
     def description(self) -> dict[str, Any]:
         """Everything but the weights, as JSON values."""
-        schedule = self.process.schedule
         return {
             "format": FORMAT,
             "plugin": self.plugin,
@@ -176,7 +182,7 @@ class Prior:
             "options": plain(self.options),
             "shape": list(self.shape),
             "codec": asdict(self.codec),
-            "process": {"schedule": type(schedule).__name__, **stored_fields(schedule)},
+            "process": described(self.process),
             "denoiser": {
                 "prediction": self.denoiser.prediction,
                 "spread": self.denoiser.spread,
@@ -194,7 +200,8 @@ class Prior:
         """
         used = {key: value for key, value in self.description().items() if key != "card"}
         digest = hashlib.sha256(json.dumps(used, sort_keys=True).encode())
-        for name, value in sorted(self.network.state_dict().items()):
+        process = {ARRAYS + name: value for name, value in arrays(self.process).items()}
+        for name, value in sorted((self.network.state_dict() | process).items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().float().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -245,6 +252,8 @@ class Prior:
             whole = self.sized((channels, *shape[1:]), tile=tile, overlap=overlap)
             return EqualChannels(whole, channels)
         self.check(shape)
+        if not self.process.flat:
+            return self.denoiser
         denoiser: Denoiser = self.denoiser
         multiple = int(getattr(self.network, "multiple", 1))
         if max(shape[1:], default=0) > tile and None in self.shape:

@@ -21,6 +21,7 @@ from sfumato.denoisers.base import Condition
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
 from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.inverse.operators import Operator
+from sfumato.inverse.problems import Solver
 from sfumato.inverse.tasks import Task
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.evidence import possible
@@ -72,7 +73,7 @@ def reconstruct_tokens(
     n: int,
     seed: int,
     first: int,
-    solver: str | TokenSolver,
+    solver: str | Solver | TokenSolver,
     steps: int | None,
     options: Mapping[str, Any] | None,
     budget: int | None,
@@ -148,7 +149,7 @@ def problem_of(prior: TokenPrior, part: TokenPart, condition: Condition) -> Toke
 
 def choose(
     problem: TokenProblem,
-    asked: str | TokenSolver,
+    asked: str | Solver | TokenSolver,
     given: Mapping[str, Any],
     budget: int | None,
     compared: bool,
@@ -156,8 +157,11 @@ def choose(
     """The solver with its name and why it was chosen.
 
     Raises:
-        UnsupportedError: If parts are to be compared and its evidence leaves known tokens out.
+        UnsupportedError: If it is for numbers, or if parts are to be compared and its evidence
+            leaves known tokens out.
     """
+    if isinstance(asked, Solver):
+        raise UnsupportedError(repr(asked), "a prior over numbers", "this one is over tokens")
     reason = "chosen by the caller"
     if isinstance(asked, TokenSolver):
         method, name = asked, type(asked).__name__

@@ -11,11 +11,11 @@ import torch
 from sfumato import draws
 from sfumato.denoisers.base import Condition
 from sfumato.denoisers.sequential import draw
-from sfumato.errors import InvalidOptionError, ShapeError
+from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.inverse.registry import named
 from sfumato.inverse.tokens.histories import leading_chain
 from sfumato.noise import Streams
-from sfumato.samplers.base import Step
+from sfumato.samplers.base import Sampler, Step
 from sfumato.samplers.tokens import SAMPLERS, TokenSampler, run_tokens
 from sfumato.token_priors import TokenPrior
 
@@ -30,7 +30,7 @@ def sample_tokens(
     n: int,
     seed: int,
     first: int,
-    sampler: str | TokenSampler,
+    sampler: str | Sampler | TokenSampler,
     steps: int | None,
     shape: tuple[int, ...] | None,
     condition: Condition,
@@ -38,6 +38,8 @@ def sample_tokens(
     callback: Progress | None,
 ) -> tuple[Any, ...]:
     """Draws from a prior over tokens, decoded; arguments as in ``sfumato.sample``."""
+    if isinstance(sampler, Sampler):
+        raise UnsupportedError(repr(sampler), "a prior over numbers", "this one is over tokens")
     if shape is None and None in prior.shape:
         raise ShapeError("shape", (), "given for this prior, such as shape=(200,)")
     size = shape or tuple(k for k in prior.shape if k is not None)

@@ -5,7 +5,7 @@
 
 The network, the photographs and the loss are those of ``photos.py``; everything else happens on the
 device. All pictures lie in its memory, at eight sizes each; crops, turns, levels, noise and maps of
-uneven noise are drawn there for a whole batch at once. Two fifths of the items are uneven
+uneven noise are drawn there for a whole batch at once. A share of the items is uneven
 (``sfumato.training.uneven``): some of their pixels are known, so the network learns to fill in.
 The rate rises for 300 steps, stays, and falls linearly over the last 40 % of the time.
 
@@ -42,7 +42,7 @@ from sfumato.training.uneven import BLIND, WIDTHS, uneven_weight
 LARGE = (2000, 1600, 1270, 1000, 800, 640, 500, 400)
 SMALL = (480, 420, 360, 300, 240)
 """Longest sides at which photographs above and below 600 pixels are seen."""
-CROP, BATCH, UNEVEN = 96, 128, 0.4
+CROP, BATCH = 96, 128
 RATE, WARM_UP, FALL = 1e-3, 300, 0.4
 MEAN, STD = -1.5, 1.4
 """Of ln σ/α where levels are even."""
@@ -114,8 +114,9 @@ def read(folder: Path, device: torch.device) -> tuple[Pictures, Corners]:
     return Pictures.of(training, device), Corners(held_out)
 
 
-def levels(denoiser: Preconditioned, count: int, side: int, device: torch.device) -> Level:
-    """A level for every pixel of every item; the first ``UNEVEN`` of the items are uneven."""
+def levels(denoiser: Preconditioned, count: int, some: int, side: int) -> Level:
+    """A level for every pixel of every item; the first ``some`` of the items are uneven."""
+    device = denoiser.device
     process = denoiser.process
     schedule = process.schedule
     low = float(process.level(schedule.t_min).log_ratio)
@@ -123,7 +124,6 @@ def levels(denoiser: Preconditioned, count: int, side: int, device: torch.device
     u = (torch.rand((), device=device) + torch.arange(count, device=device) / count) % 1
     u = u[torch.randperm(count, device=device)].double().clamp(1e-6, 1 - 1e-6)
     top = (MEAN + STD * torch.special.ndtri(u)).clamp(low, high)
-    some = round(UNEVEN * count)
     draws = torch.rand(4, some, dtype=torch.float64, device=device)
     begin = max(math.log(BLIND), low)
     blind = begin + (high - begin) * draws[0]
@@ -166,6 +166,7 @@ class Trainer:
         began: Of ``time.perf_counter``.
         batch: Items of a step.
         crop: Their side.
+        uneven: Share of the items that are uneven.
     """
 
     prior: Prior
@@ -174,6 +175,7 @@ class Trainer:
     began: float
     batch: int
     crop: int
+    uneven: float
     steps: int = 0
 
     def __post_init__(self) -> None:
@@ -200,7 +202,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         x_0 = self.prior.codec.encode(self.pictures.crops(self.batch, self.crop))
-        level = levels(self.denoiser, self.batch, self.crop, self.device)
+        level = levels(self.denoiser, self.batch, round(self.uneven * self.batch), self.crop)
         w = uneven_weight("edm", self.denoiser, level, 5.0)
         with self.autocast:
             losses = denoising_loss(
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="start from these")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--crop", type=int, default=CROP)
+    parser.add_argument("--uneven", type=float, default=0.4, help="share of the items")
     parser.add_argument("--no-compile", action="store_true")
     arguments = parser.parse_args()
     began = time.perf_counter()
@@ -243,7 +246,8 @@ def main() -> None:
     prior = prior.to(device)
     prior.network.train().requires_grad_()
     trainer = Trainer(
-        prior, pictures, arguments.seconds, began, arguments.batch, arguments.crop
+        prior, pictures, arguments.seconds, began, arguments.batch, arguments.crop,
+        arguments.uneven,
     )  # fmt: skip
     print(f"{time.perf_counter() - began:.1f} s: {len(pictures.bytes) / 3e6:.1f} Mpx", flush=True)
     if not arguments.no_compile:

@@ -134,4 +134,4 @@ def coarse(counted: list[Order], tables: Tables) -> Coarse:
     state = np.where(ends >= tables.first[-1], tables.base[np.maximum(place, 0)], ends)
     while (long := state >= len(probs)).any():
         state = np.where(long, tables.suffix[state], state)
-    return Coarse(probs, state, -1 - np.arange(len(probs)))
+    return Coarse(probs, state)

@@ -37,8 +37,8 @@ __all__ = ["NGrams"]
 class NGrams(Sequential):
     """Letters given up to ``order`` letters before them.
 
-    States 0 to M − 1 are contexts that occur more than once, from M those that occur once, −1 − c
-    is the coarse state c.
+    States 0 to M − 1 are contexts that occur more than once, from M those that occur once; −1 is
+    the middle of a text of which nothing was seen.
 
     Args:
         text: The training text as tokens.
@@ -101,7 +101,7 @@ class NGrams(Sequential):
         single = states >= self.tables.first[-1]
         place = np.where(single, (states - self.tables.first[-1]) // (self.order + 1), 0)
         found = np.where(single, self.tables.base[place], states)
-        return np.where(states < 0, -1 - states, found)
+        return np.maximum(found, 0)
 
     def coarsen(self, states: ndarray) -> ndarray:
         state = self.repeated(states)
@@ -112,7 +112,7 @@ class NGrams(Sequential):
     def follow(self, states: ndarray) -> tuple[ndarray, ndarray]:
         probs, targets = self.backed_off(self.repeated(states))
         which = np.flatnonzero(states < 0)
-        probs[which] = self.coarse.probs[-1 - states[which]]
+        probs[which] = self.coarse.probs[0]
         self.put_single(states, probs, targets)
         return probs, targets
 

@@ -47,6 +47,12 @@ WRONG = {
     "folder without data": (["reconstruct", "tiny", "hide", "empty"], "it holds no tiny file"),
     "value of an option": ([*RUN, "--share", "3"], "use a number from 0 to 1"),
     "number": ([*RUN, "--seed", "x"], 'unable to convert "x" into int'),
+    "fraction": ([*RUN, "--seed=1.5"], "--seed: 1.5; use a whole number"),
+    "fraction, short": ([*RUN, "-n", "2.5"], "-n: 2.5; use a whole number"),
+    "fraction in a table": (
+        ["finetune", "tiny", "truth", "--out", "new", "--lora.rank", "8.5"], "use a whole number",
+    ),
+    "fraction in a file": ([*RUN, "--config", "half.toml"], "--batch: 0.5; use a whole number"),
     "count": (["reconstruct", "tiny", "hide", "scans/a.npy", "-n", "0"], "--n: 0; use 1 or more"),
     "device": (
         ["reconstruct", "tiny", "hide", "scans/a.npy", "--device", "warp"],
@@ -77,6 +83,7 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(
     (folder / "empty").mkdir()
     (folder / "damaged").mkdir()
     (folder / "damaged" / "prior.json").write_text("{")
+    (folder / "half.toml").write_text("batch = 0.5")
     typed, expected = WRONG[case]
     assert expected in failure(*typed)
     assert not (folder / "out").exists()
@@ -93,6 +100,13 @@ def test_an_output_folder_in_use_stays_as_it_is(folder: Path, failure: Failure) 
     (folder / "out").mkdir()
     (folder / "out" / "mine.txt").write_text("mine")
     assert "--overwrite" in failure(*RUN)
+    assert [path.name for path in (folder / "out").iterdir()] == ["mine.txt"]
+
+
+def test_only_a_run_can_be_resumed(folder: Path, failure: Failure) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "mine.txt").write_text("mine")
+    assert "--overwrite" in failure("finetune", "tiny", "truth", "--out", "out", "--resume")
     assert [path.name for path in (folder / "out").iterdir()] == ["mine.txt"]
 
 

@@ -6,6 +6,7 @@ denoiser of white Gaussian data with the stated spread, and its variance head th
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
@@ -23,7 +24,10 @@ from sfumato.errors import (
 from sfumato.inverse.likelihoods import Gaussian as Noise
 from sfumato.inverse.operators import FromFunction
 from sfumato.inverse.standard import Identity, Mask
+from sfumato.inverse.tokens.clamp import Clamp
 from sfumato.priors import Prior
+from sfumato.samplers.tokens import Ancestral
+from sfumato.signatures import Reconstructing, Sampling
 
 SPREAD, SHIFT, SCALE = 0.5, 0.3, 0.4
 OPTIONS = {"channels": 1, "widths": (4,), "blocks": (1,), "variance": True, "embedding": 8}
@@ -124,6 +128,7 @@ FAULTS = {
     "unknown option": ({"solver": "mmps", "options": {"iteration": 3}}, UnknownNameError,
         "iterations"),
     "refused solver": ({"solver": "repaint"}, UnsupportedError, "Use one of"),
+    "solver of tokens": ({"solver": Clamp()}, UnsupportedError, "this one is over numbers"),
 }  # fmt: skip
 
 
@@ -134,6 +139,28 @@ def test_what_cannot_be_done_is_refused_before_compute(fault: str) -> None:
     operator = average if fault == "refused solver" else Identity(Noise(0.1))
     with pytest.raises(kind, match=words):
         sf.reconstruct(white(), operator, Y, **given)
+
+
+def test_a_sampler_of_tokens_and_an_operator_without_its_input_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="this one is over numbers"):
+        sf.sample(white(), shape=(1, 8, 8), sampler=Ancestral())
+    task = sf.load_plugin("image").operator("denoise")
+    with pytest.raises(
+        UnsupportedError, match=r"operator\.bind\(signal\)\.operator; found Denoise"
+    ):
+        sf.explain(task, white())
+
+
+@pytest.mark.parametrize(
+    ("verb", "keywords"), [(sf.reconstruct, Reconstructing), (sf.sample, Sampling)]
+)
+def test_type_checkers_see_the_keywords_that_a_verb_takes(verb, keywords) -> None:
+    taken = {
+        name: entry.annotation
+        for name, entry in inspect.signature(verb).parameters.items()
+        if entry.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    assert {name: hint.__forward_arg__ for name, hint in keywords.__annotations__.items()} == taken
 
 
 def test_bad_measurements_are_refused_before_compute() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sfumato as sf
-from sfumato.denoisers import Preconditioned
+from sfumato.denoisers import Preconditioned, Tangent
 from sfumato.errors import InvalidOptionError, UnknownNameError, UnsupportedError
 from sfumato.inverse import registry
 from sfumato.inverse.guides.ddnm import DDNM
@@ -17,7 +17,7 @@ from sfumato.inverse.problems import Problem
 from sfumato.inverse.solvers.guided import Guided
 from sfumato.inverse.standard import Mask
 from sfumato.noise import Streams
-from sfumato.processes import Gaussian, log_snr
+from sfumato.processes import Gaussian, Riemannian, log_snr
 from sfumato.processes.grids import GRIDS
 from sfumato.samplers import DDPM, PRESETS, DPMSolver, Exponential, Heun, Sampler, make
 from sfumato.samplers.presets import MEANING, lacking, load, named, require
@@ -85,6 +85,15 @@ def test_a_prior_without_a_head_is_refused_what_needs_one() -> None:
         require("ddpm-learned", denoiser("variance"))
 
 
+def test_walks_on_a_manifold_go_with_priors_on_one_and_nothing_else_does() -> None:
+    curved = Tangent(network, Riemannian())
+    require("geodesic", curved)
+    with pytest.raises(UnsupportedError, match=r"flat space; .* Use one of: geodesic"):
+        require("deis", curved)
+    with pytest.raises(UnsupportedError, match="manifold"):
+        require("geodesic", denoiser())
+
+
 def test_a_guide_takes_a_sampler_by_name() -> None:
     made = registry.make("ddnm", sampler="unipc", steps=7)
     assert isinstance(made, Guided)
@@ -117,7 +126,7 @@ def test_every_preset_of_a_name_runs_in_single_precision() -> None:
     prior = sf.denoisers.GaussianPrior(Gaussian(), torch.zeros(2), torch.ones(2))
     x = 80 * Streams.count(0, 2).normal(torch.zeros(2, 2))
     for name in SELECTABLE:
-        if "interpolation" in PRESETS[name].needs or PRESETS[name].cost is None:
+        if {"interpolation", "manifold"} & set(PRESETS[name].needs) or PRESETS[name].cost is None:
             continue
         grid = log_snr(prior.process, 5)
         found = sf.samplers.run(make(name), prior, x, grid, Streams.count(0, 2))

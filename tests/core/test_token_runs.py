@@ -10,9 +10,11 @@ import torch
 import sfumato as sf
 from sfumato.errors import InvalidOptionError, ShapeError, UnknownNameError, UnsupportedError
 from sfumato.inverse.likelihoods import Gaussian
+from sfumato.inverse.solvers.daps import DAPS
 from sfumato.inverse.standard import Mask
 from sfumato.inverse.tokens.lattice import Lattice
 from sfumato.inverse.tokens.twisted import TwistedSMC
+from sfumato.samplers import DDIM
 from sfumato.token_priors import Expert, TokenPrior
 
 pytest.importorskip("sfumato_text")
@@ -157,6 +159,10 @@ def test_numbers_and_tokens_do_not_mix(small_prior: TokenPrior) -> None:
         sf.reconstruct(small_prior, keep, signal("a"))
     with pytest.raises(ShapeError, match="a Signal"):
         sf.reconstruct(small_prior, fill(), torch.zeros(1, 4))
+    with pytest.raises(UnsupportedError, match="this one is over tokens"):
+        sf.reconstruct(small_prior, fill(), signal("is cal[..]d"), solver=DAPS())
+    with pytest.raises(UnsupportedError, match="this one is over tokens"):
+        sf.sample(small_prior, n=1, shape=(4,), sampler=DDIM())
 
 
 def test_sampling_asks_for_a_length_where_the_prior_leaves_it_open(

@@ -21,6 +21,7 @@ from sfumato.denoisers import (
 )
 from sfumato.errors import InvalidOptionError, UnknownNameError, UnsupportedError
 from sfumato.likelihood import (
+    Belief,
     Bound,
     Budget,
     Values,
@@ -101,6 +102,13 @@ def test_the_flow_has_the_density_of_the_data(schedule: VP) -> None:
     left = 1 / float(prior.process.level(schedule.t_max).ratio)
     assert float(gap.square().mean().sqrt()) < 2e-3 + 3 * left**2
     assert float(found.error.max()) == 0
+
+
+def test_a_hundred_steps_of_the_flow_leave_less_than_a_ten_thousandth_of_a_nat() -> None:
+    prior = ring(Gaussian(VP()))
+    x = prior.sample(Streams.count(0, ITEMS))
+    found = flow_nats(prior, x, Streams.count(1, ITEMS), steps=100)
+    assert float((found.nats - exact_nats(prior, x)).square().mean().sqrt()) < 1e-4
 
 
 def test_the_error_of_the_flow_falls_with_the_fourth_power_of_the_step() -> None:
@@ -296,6 +304,30 @@ def test_a_decoder_over_values_is_their_posterior() -> None:
     nats = decoder(values, x_t, t)
     likelihood = torch.distributions.Normal(t.alpha * values, t.sigma).log_prob(x_t).exp()
     assert torch.allclose((-nats).exp(), (likelihood / likelihood.sum())[:, 0], atol=1e-12)
+
+
+def test_a_decoder_that_believes_is_the_density_of_its_gaussian() -> None:
+    prior = independent(Gaussian(VP()))
+    t, streams = prior.process.level(0.4), Streams.count(1, 20)
+    x = prior.sample(Streams.count(0, 20))
+    x_t = prior.process.corrupt(x, t, streams.normal(x))
+    estimate = prior(x_t, t)
+    assert estimate.variance is not None
+    for decoder, variance in (
+        (Belief(prior), estimate.variance),
+        (Belief(prior, lambda _: torch.tensor(0.3)), torch.full_like(x, 0.3)),
+    ):
+        expected = -torch.distributions.Normal(estimate.mean, variance.sqrt()).log_prob(x)
+        torch.testing.assert_close(decoder(x, x_t, t), expected.sum(dim=1), rtol=1e-6, atol=1e-6)
+    with pytest.raises(UnsupportedError, match="knows its spread"):
+        Belief(Bent(prior, 1.0))(x, x_t, t)
+
+
+@pytest.mark.parametrize("origin", [0.0, 0.05])
+def test_steps_are_counted_from_any_origin(origin: float) -> None:
+    x = origin + 0.25 * torch.arange(6, dtype=torch.float64)[:, None]
+    noisy = dequantise(x, 0.25, Streams.count(0, 6))
+    assert ((noisy >= x) & (noisy < x + 0.25)).all()
 
 
 def test_dequantised_data_bound_the_bits_of_the_whole_numbers() -> None:

@@ -8,7 +8,7 @@ from sfumato.processes import EDM, VE, VP, Cosine, Flow, Gaussian, LinearBeta, S
 from sfumato.samplers import PRESETS, SAMPLERS
 from sfumato.testing import check_process, check_sampler
 
-NAMES = [name for name in SAMPLERS if "interpolation" not in PRESETS[name].needs]
+NAMES = [name for name in SAMPLERS if not {"interpolation", "manifold"} & set(PRESETS[name].needs)]
 KINDS = sorted({PRESETS[name].part: name for name in reversed(NAMES)}.values())
 SCHEDULES = [EDM(), VE(), VP(), SubVP(), Cosine(), Flow(), LinearBeta()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -20,7 +21,6 @@ from sfumato.denoisers import (
     Preconditioned,
 )
 from sfumato.errors import InvalidOptionError
-from sfumato.likelihood import Budget, gaussian_bound
 from sfumato.noise import Streams
 from sfumato.processes import (
     EDM,
@@ -96,25 +96,40 @@ def test_a_sampler_has_the_variance_of_its_recursion(eta: float) -> None:
     assert float(x.var()) == pytest.approx(exact, abs=5 * exact * math.sqrt(2 / n))
 
 
-def test_the_terms_of_the_bound_of_a_thousand_steps_sum_to_a_little_more_than_the_entropy() -> None:
-    process = Gaussian(LinearBeta())
-    prior, n = ring(process), 400
-    x = prior.sample(Streams.count(0, n))
-    steps = torch.arange(1000, -1, -1, dtype=torch.float64) / 1000
-    t = process.level(1e-3)
-    truth = -prior.log_prob(t.alpha * x, t) - 2 * t.alpha.log()
-    bounds = {
-        variance: gaussian_bound(
-            prior, x, Streams.count(1, n), grid=steps, variance=variance,
-            budget=Budget(draws=32, batch=16384),
-        )
-        for variance in ("large", "small", "calibrated")
-    }  # fmt: skip
-    gaps = {name: float((b.nats - truth).mean()) for name, b in bounds.items()}
-    error = 4 * max(float(b.error.square().sum().sqrt()) / n for b in bounds.values())
-    assert -error < gaps["calibrated"] < gaps["large"] + error
-    assert gaps["large"] < 0.3  # β/β̃ is k/(k − 1) at step k: most is lost at the first few
-    assert gaps["small"] > gaps["large"]
+@dataclass(frozen=True, eq=False)
+class Between(Denoiser):
+    """The ring, with a reverse variance between β̃ and β in log."""
+
+    process: Gaussian
+    part: float
+
+    def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
+        mean = ring(self.process)(x_t, t).mean
+        return Estimate(mean, interpolation=torch.full_like(x_t, self.part))
+
+
+@pytest.mark.parametrize(("part", "kind"), [(0.0, "small"), (1.0, "large")])
+def test_a_learned_variance_lies_between_the_two_fixed_ones(part: float, kind: str) -> None:
+    process = Gaussian(VP())
+    grid, x = uniform(process, 8), normal(5, 2)
+    ends = [
+        run(DDPM(variance), Between(process, part), x, grid, Streams.count(0, 5))
+        for variance in ("learned", kind)
+    ]
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-9)
+
+
+def test_halfway_it_is_their_geometric_mean() -> None:
+    process, n = Gaussian(VP()), 40_000
+    t, s, x = process.level(0.3), process.level(0.2), torch.zeros(n, 2).double()
+    denoise = Between(process, 0.5)
+    spread = {
+        kind: float(DDPM(kind).step(denoise, x, t, s, Streams.count(0, n), []).var())
+        for kind in ("small", "learned", "large")
+    }
+    middle = math.sqrt(spread["small"] * spread["large"])
+    assert spread["learned"] == pytest.approx(middle, rel=5 / math.sqrt(n))
+    assert spread["large"] > 1.1 * spread["small"]
 
 
 def test_ddpm_is_the_first_order_solver_of_the_reverse_sde() -> None:

@@ -16,11 +16,13 @@ from sfumato.denoisers.markov import MarkovChain
 from sfumato.denoisers.sequential import Coarse, MarkovSequence, Sequential, draw, walk
 from sfumato.denoisers.tables import JointTable
 from sfumato.errors import ImpossibleError, UnsupportedError
-from sfumato.factors import pattern, weigh
+from sfumato.factors import Machine, pattern, weigh
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.histories import Chained, grouped
 from sfumato.inverse.tokens.lattice import Lattice
+from sfumato.inverse.tokens.nodes import resampled
 from sfumato.inverse.tokens.problems import TokenProblem
+from sfumato.inverse.tokens.promises import filtered, last_token
 from sfumato.noise import Streams
 from sfumato.processes.mixing import Absorbing, Uniform
 
@@ -42,9 +44,7 @@ class Trigram(Sequential):
     @property
     def coarse(self) -> Coarse:  # type: ignore[override]
         probs = self.rows.reshape(K, K, K).mean(axis=0)
-        # the full state of a coarse one is the pair of its letter twice
-        members = np.arange(K) * (K + 1)
-        return Coarse(probs, np.tile(np.arange(K), (K, 1)), members)
+        return Coarse(probs, np.tile(np.arange(K), (K, 1)))
 
     def initial(self) -> tuple[ndarray, ndarray]:
         return np.array([0, K + 1]), np.array([0.25, 0.75])
@@ -147,16 +147,74 @@ def test_a_machine_joins_the_histories() -> None:
     assert float(found.log_evidence[0]) == pytest.approx(np.logaddexp.reduce(logs), abs=1e-10)
 
 
-def test_a_narrow_beam_says_what_it_left_out_and_stays_near() -> None:
-    sites = evidence() / 4
+RULE = pattern("(a|b|c)*d.*", "abcd")
+
+
+@pytest.mark.parametrize(
+    ("machine", "work"), [(None, 0), (RULE, 1e9), (RULE, 400), (RULE, 0)],
+    ids=["free", "rule", "rule by last token", "rule by itself"],
+)  # fmt: skip
+def test_a_narrow_beam_keeps_evidence_and_marginals_in_the_mean(
+    machine: Machine | None, work: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfumato.inverse.tokens.promises.WORK", work)
+    sites, runs = evidence()[:, 2:7].clamp(min=-20) / 2, 150
     groups = grouped(sites, torch.ones(sites.shape[:2], dtype=torch.bool))
-    whole, narrow = (
-        Lattice(beam=beam, floor=0).solve(problem(sites, TRIGRAM), groups)[0] for beam in (64, 3)
-    )
+    posed = problem(sites, TRIGRAM, machine=machine)
+    whole = EXACT.solve(posed, groups)[0]
+    found = [Lattice(beam=5, floor=0).solve(posed, groups, seed=seed)[0] for seed in range(runs)]
+    ratio = np.exp(np.array([each.log_evidence[0] for each in found]) - whole.log_evidence[0])
+    tables = np.stack([r * each.marginals[0] for r, each in zip(ratio, found, strict=True)])
+    error = np.maximum(tables.std(axis=0) / math.sqrt(runs), 1e-9)
     assert whole.lost[0] == pytest.approx(0, abs=1e-12)
-    assert narrow.log_evidence[0] == pytest.approx(whole.log_evidence[0], abs=0.5)
-    distance = 0.5 * np.abs(narrow.marginals - whole.marginals).sum(axis=-1).mean()
-    assert 0 < distance < 0.1
+    assert found[0].lost[0] > 0.01
+    assert ratio.std() > 0.01  # the beam is narrow enough for chance to matter
+    assert ratio.mean() == pytest.approx(1, abs=5 * ratio.std() / math.sqrt(runs))
+    assert np.abs((tables.mean(axis=0) - whole.marginals[0]) / error).max() < 5
+
+
+@pytest.mark.parametrize("machine", [None, RULE], ids=["free", "rule"])
+def test_where_all_that_follows_is_foreseen_the_narrowest_beam_knows_the_evidence(
+    machine: Machine | None,
+) -> None:
+    sites = evidence()[:, :8].clamp(min=-10)
+    posed = problem(sites, MarkovSequence(START, TABLE), machine=machine)
+    groups = grouped(sites, torch.ones(sites.shape[:2], dtype=torch.bool))
+    whole, narrow = (Lattice(beam=beam, floor=0).solve(posed, groups)[0] for beam in (64, 2))
+    assert whole.lost[0] == pytest.approx(0, abs=1e-12)
+    assert narrow.lost[0] > 0.01
+    assert narrow.log_evidence[0] == pytest.approx(whole.log_evidence[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("by", ["coarse", "token"])
+def test_what_a_machine_promises_is_what_the_chain_will_write(by: str) -> None:
+    chain = MarkovSequence(START, TABLE)
+    like = np.exp(evidence()[0, :5].numpy())
+    coarse = chain.coarse if by == "coarse" else last_token(chain.coarse)
+    table = filtered(RULE, coarse, like)
+    rest = np.array(list(itertools.product(range(K), repeat=3)))
+    for context in range(K):
+        before = np.concatenate([np.full(len(rest), context)[:, None], rest], axis=1)
+        weight = TABLE.numpy()[before[:, :-1], before[:, 1:]].prod(axis=1)
+        weight = weight * like[np.arange(2, 5), rest].prod(axis=1)
+        accepts = np.array([3 in row for row in rest])
+        share = table[1, :, context] / table[1].max()
+        # of the two states that are left, one has seen its letter
+        expected = (weight * accepts).sum() / weight.sum()
+        low, high = np.sort(share[share > 0])
+        assert low / high == pytest.approx(expected, rel=1e-4)
+
+
+def test_of_many_entries_as_many_survive_as_there_is_room_and_no_sum_changes_in_the_mean() -> None:
+    worth = np.random.default_rng(2).gamma(0.3, size=40)
+    factors = np.stack([resampled(worth, 12, u) for u in (np.arange(4000) + 0.5) / 4000])
+    assert ((factors > 0).sum(axis=1) == 12).all()
+    heavy = (factors == 1).all(axis=0)
+    c = (factors * worth)[:, ~heavy].max()
+    assert heavy.any()
+    assert worth[heavy].min() >= c >= worth[~heavy].max()
+    # u takes 4,000 values, so that a mean is off by one of them at most
+    np.testing.assert_allclose((factors * worth).mean(axis=0), worth, atol=c / 4000 + 1e-12)
 
 
 def test_an_item_is_the_same_alone_as_in_a_batch() -> None:

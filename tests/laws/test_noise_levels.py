@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +17,20 @@ from sfumato.likelihood import Budget, gaussian_bound
 from sfumato.likelihood.gaussian import diffusion_term
 from sfumato.networks import LevelNet, level_loss
 from sfumato.noise import Streams
-from sfumato.processes import EDM, VP, Cosine, Flow, Gaussian, Learned, Monotone, Schedule, log_snr
-from sfumato.samplers import DDIM, DDPM, Heun, Relevelled, run
+from sfumato.processes import (
+    EDM,
+    VP,
+    Cosine,
+    Flow,
+    Gaussian,
+    Learned,
+    Level,
+    Monotone,
+    Schedule,
+    log_snr,
+)
+from sfumato.processes.grids import GRIDS, relaid
+from sfumato.samplers import DDIM, DDPM, Heun, Relevelled, Sampler, run
 from sfumato.testing import check_process
 from sfumato.training.noise_schedules import learn_schedule
 
@@ -113,17 +127,19 @@ def by_power(x: Tensor) -> Tensor:
     return (power.log() - (-power).log1p()) / 2
 
 
+@pytest.mark.parametrize("planned", ["log-snr", "fibonacci"])
 @pytest.mark.parametrize("scale", [0.8, 1.2])
-def test_looking_levels_up_mends_a_start_with_the_wrong_noise(scale: float) -> None:
+def test_looking_levels_up_mends_a_start_with_the_wrong_noise(scale: float, planned: str) -> None:
     process, n = Gaussian(VP()), 300
     prior = white(process)
-    grid = log_snr(process, 20, start=2.0)
+    grid = GRIDS[planned](process, 16, start=2.0)
+    plan = grid if planned == "fibonacci" else None
     t = process.level(grid[0])
     x_0 = prior.sample(Streams.count(0, n))
     noise = Streams.count(1, n).normal(x_0)
     x = process.corrupt(x_0, t, scale * noise)
     gaps = {}
-    for name, sampler in (("plan", DDIM()), ("seen", Relevelled(by_power, DDIM()))):
+    for name, sampler in (("plan", DDIM()), ("seen", Relevelled(by_power, DDIM(), plan=plan))):
         found = run(sampler, prior, x, grid, Streams.count(2, n)).square().mean()
         right = run(DDIM(), prior, process.corrupt(x_0, t, noise), grid, Streams.count(2, n))
         gaps[name] = abs(float(found / right.square().mean()) - 1)
@@ -142,7 +158,45 @@ def test_with_the_planned_levels_it_is_the_inner_sampler() -> None:
     ours = run(Relevelled(told, DDPM()), prior, x, grid, Streams.count(0, 4))
     plain = run(DDPM(), prior, x, grid, Streams.count(0, 4))
     assert torch.allclose(ours, plain, atol=1e-9)
+    plan = iter(process.levels(grid))
+    again = run(Relevelled(told, DDPM(), plan=grid), prior, x, grid, Streams.count(0, 4))
+    assert torch.allclose(again, plain, atol=1e-9)
     assert Relevelled(told, Heun()).evaluations == 2
+
+
+@dataclass(frozen=True)
+class Recorded(Sampler):
+    """DDIM that notes the levels of its steps."""
+
+    taken: list[tuple[Tensor, Tensor]]
+
+    def step(
+        self, denoise: Any, x_t: Tensor, t: Level, s: Level, streams: Streams, history: Any
+    ) -> Tensor:
+        self.taken.append((t.ratio, s.ratio))
+        return DDIM().step(denoise, x_t, t, s, streams, history)
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_what_is_left_of_the_schedule_starts_at_the_level_seen(planned: bool) -> None:
+    process = Gaussian(VP())
+    grid = GRIDS["fibonacci"](process, 8)
+    plan = iter(process.levels(grid))
+
+    def off(x_t: Tensor) -> Tensor:
+        return next(plan).log_ratio + torch.tensor([-0.4, 0.0, 0.3]).double()
+
+    taken: list[tuple[Tensor, Tensor]] = []
+    sampler = Relevelled(off, Recorded(taken), plan=grid if planned else None)
+    run(sampler, white(process), torch.zeros(3, DIMS).double(), grid[:-1], Streams.count(0, 3))
+    for (seen, rest), t, s in zip(taken[2:6], process.levels(grid[2:6]), grid[3:7], strict=True):
+        if planned:
+            expected = relaid(process, grid, t.t, seen)
+        else:
+            expected = process.level(process.schedule.time_of(seen.log()) * s / t.t).ratio
+        torch.testing.assert_close(rest, expected, rtol=1e-6, atol=0)
+        torch.testing.assert_close(rest[1], process.level(s).ratio, rtol=1e-6, atol=0)
+        assert rest[0] < 0.95 * rest[1] < 0.95 * rest[2]
 
 
 def test_estimates_of_the_wrong_shape_are_refused() -> None:

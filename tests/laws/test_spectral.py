@@ -74,6 +74,13 @@ def test_blur_is_a_gaussian_filter_of_the_width_it_says() -> None:
     assert float(seen.sum()) == pytest.approx(1, abs=1e-12)
 
 
+def test_every_axis_has_frequencies_of_its_own_length() -> None:
+    rates = Blur((3, 5)).rates[0]
+    rows = (math.pi * torch.arange(3, dtype=torch.float64) / 3) ** 2
+    columns = (math.pi * torch.arange(5, dtype=torch.float64) / 5) ** 2
+    torch.testing.assert_close(rates, rows[:, None] + columns)
+
+
 @pytest.mark.parametrize("sampler", [DDIM(), DDPM("large"), DDPM("calibrated")], ids=repr)
 def test_without_blur_it_is_the_plain_process(sampler: DDIM) -> None:
     plain, blur = Gaussian(Cosine()), Spectral(Cosine(), Blur((SIDE, SIDE), sigma_max=0.0))

@@ -268,6 +268,20 @@ def test_with_the_exact_denoiser_only_the_mismatch_at_the_start_is_left() -> Non
         assert level.sigma > 0
 
 
+@pytest.mark.parametrize("fitted", [True, False])
+def test_the_criterion_is_per_element(fitted: bool) -> None:
+    times = torch.cat([torch.linspace(1, 0.01, 20).double(), torch.zeros(1).double()])
+    errors = torch.linspace(0.2, 0.01, 20, dtype=torch.float64)
+    found = [
+        horizons(
+            PROCESS, times, errors, 0.25 * torch.eye(size).double(),
+            torch.full((size,), 0.3).double(), fitted=fitted,
+        ).total
+        for size in (1, 3)
+    ]  # fmt: skip
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_a_network_that_errs_is_best_started_below_the_end() -> None:
     *_, exact = analysed(0.0, fitted=False)
     *_, plain = analysed(0.02, fitted=False)

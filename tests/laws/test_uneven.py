@@ -16,7 +16,7 @@ from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.evaluation.known import Known
 from sfumato.evaluation.truth import LinearGaussian, Mixture
 from sfumato.inverse import registry
-from sfumato.inverse.capabilities import capabilities
+from sfumato.inverse.capabilities import abilities, capabilities
 from sfumato.inverse.guides.fused import Fused
 from sfumato.inverse.likelihoods import Gaussian as Noise
 from sfumato.inverse.problems import Problem
@@ -133,7 +133,41 @@ def test_a_mask_that_differs_between_channels_is_left_to_other_solvers() -> None
     assert "places" in capabilities(Mask(mask[:1].expand(3, -1, -1)))
     with pytest.raises(UnsupportedError, match="places"):
         registry.require("fused", Mask(mask), untrained())
-    assert registry.choose(Mask(mask[:1]), untrained())[0] == "fused"
+
+
+def test_networks_are_sampled_in_rounds_and_exact_denoisers_are_not() -> None:
+    mask = Mask(torch.rand(1, 8, 8) < 0.5)
+    assert registry.choose(mask, untrained())[0] == "fused-gibbs"
+    assert "learned" in abilities(Padded(untrained(), 4))
+    known = Mixture()
+    problem = known.problem(Gaussian(), 2)
+    assert "learned" not in abilities(problem.denoiser)
+    assert registry.choose(problem.operator, problem.denoiser)[0] != "fused-gibbs"
+
+
+def test_rounds_have_the_moments_of_the_posterior() -> None:
+    known = LinearGaussian()
+    solver = registry.make("fused-gibbs", steps=30, inflation=1.0)
+    score = known.score(solver(known.problem(Gaussian(), 4000), Streams.count(0, 4000)))
+    assert score.mean_error < 0.06
+    assert score.spread == pytest.approx(1, abs=0.03)
+    assert score.coverage == pytest.approx(0.9, abs=0.02)
+
+
+def test_inflation_widens_what_is_not_measured_and_is_not_exact() -> None:
+    problem = LinearGaussian().problem(Gaussian(), 5, dtype=torch.float64)
+    x_t = Streams.count(3, 5).normal(problem.y)
+    t = Gaussian().level(0.5)
+    narrow, wide = Fused()(problem, x_t, t), Fused(inflation=2.0)(problem, x_t, t)
+    assert torch.equal(wide.mean, narrow.mean)
+    assert torch.equal(wide.variance, 2 * narrow.variance)
+    assert Fused().exact
+    assert not Fused(inflation=2.0).exact
+
+
+def test_a_factor_on_the_variance_without_sense_is_refused() -> None:
+    with pytest.raises(InvalidOptionError, match="inflation=-1"):
+        Fused(inflation=-1)
 
 
 def test_training_draws_levels_that_follow_from_seed_and_number() -> None:

@@ -9,6 +9,7 @@ gives values for the same names; the command line wins.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
@@ -38,6 +39,8 @@ COMMANDS = {
 }
 """Name → help. Each is the function of that name in the module of that name."""
 
+FRACTION = re.compile(r"[+-]?\d*\.\d*[1-9]\d*")
+
 OPERATOR_COMMANDS = {"reconstruct", "degrade", "explain"}
 
 USAGE = {
@@ -59,6 +62,7 @@ def run(typed: Sequence[str]) -> Answer | None:
     if values:
         check_keys(app, tokens, values, source)
         app.config = (Dict(values, source=source, use_commands_as_keys=False),)
+    check_whole(app, tokens, values)
     try:
         answer = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -161,13 +165,39 @@ def check_keys(app: App, tokens: Sequence[str], values: dict[str, Any], source: 
             raise UnknownNameError(f"key in {source}:", key, known)
 
 
-def flattened(values: dict[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
+def check_whole(app: App, tokens: Sequence[str], values: dict[str, Any]) -> None:
+    """Refuses fractions where an option takes whole numbers; the parser would round them."""
+    if app.default_command is None and not (tokens and tokens[0] in COMMANDS):
+        return
+    command = app[tokens[0]] if app.default_command is None else app
+    whole = {
+        name
+        for argument in command.assemble_argument_collection()
+        for name in argument.names
+        if takes_whole(argument.hint)
+    }
+    typed = [(key, str(value)) for key, value in flattened(values).items()]
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        name, equals, value = token.partition("=")
+        typed.append((name, value if equals else following))
+    for name, value in typed:
+        option = name if name.startswith("-") else f"--{name.replace('_', '-')}"
+        if option in whole and FRACTION.fullmatch(value):
+            raise InvalidOptionError(option, value, "use a whole number")
+
+
+def takes_whole(hint: Any) -> bool:
+    """Whether an option takes integers, or some of them, but no other numbers."""
+    kinds = [hint, *get_args(hint)]
+    return float not in kinds and any(k is int or type(k) is int for k in kinds)
+
+
+def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by their keys, those of tables as "table.key"."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            found += flattened(value, f"{prefix}{key}.")
-        else:
-            found.append(f"{prefix}{key}")
+        inner = isinstance(value, dict)
+        found |= flattened(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
     return found
 
 

@@ -13,7 +13,6 @@ from sfumato.cli.answers import Answer
 from sfumato.cli.options import COMMON, SAVE, Common, PluginName, PriorName, Save, literals
 from sfumato.cli.reconstruct import load_prior
 from sfumato.errors import UnknownNameError
-from sfumato.files import check_folder
 from sfumato.registry import load_plugin
 from sfumato.training.configs import TrainConfig
 
@@ -61,8 +60,10 @@ def finetune(
     domain = load_plugin(plugin)
     model = load_prior(domain, prior)
     examples = open_dataset(domain, data, literals(dataset), model)
-    check_folder(out, overwrite=save.overwrite or resume)
+    from sfumato.training.driver import check_out
     from sfumato.training.driver import finetune as train_prior
+
+    check_out(out, resume=resume, overwrite=save.overwrite)
 
     tuned = train_prior(
         model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +27,8 @@ from sfumato.records import run_record
 from sfumato.registry import load_plugin
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sfumato.plugin import Plugin
     from sfumato.priors import Prior
 
@@ -119,7 +120,7 @@ def shape_of(prior: Prior) -> tuple[int, ...]:
 def write(
     plugin: Plugin,
     prior: Prior,
-    samples: Sequence[Any],
+    samples: Tensor | tuple[Any, ...],
     folder: Path,
     draw: Draw,
     *,

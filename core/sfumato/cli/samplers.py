@@ -64,11 +64,13 @@ def says(preset: Preset, prior: Prior) -> str:
 
 def lines(rows: list[dict[str, Any]], priors: list[str]) -> list[str]:
     """One line per preset, and where the choice is made."""
+    from sfumato.samplers.presets import PRESETS
+
     wide = max(len(row["name"]) for row in rows)
     found = []
     for row in rows:
         cost = "depends" if row["cost"] is None else f"{row['steps']} × {row['cost']}"
-        cost = cost if set(row["needs"]) <= {"variance", "interpolation"} else "–"
+        cost = cost if PRESETS[row["name"]].selectable else "–"
         verdicts = dict.fromkeys(row["priors"].values())
         if len(verdicts) == 1:
             verdict = next(iter(verdicts))

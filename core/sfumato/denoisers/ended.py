@@ -41,10 +41,7 @@ class Ended(Sequential):
         probs[:count, :last], probs[:, last] = inner.probs, 1
         follow = np.full((count + 1, self.tokens), count, np.int64)
         follow[:count, :last] = inner.follow
-        members = None
-        if inner.members is not None:
-            members = np.concatenate([moved(inner.members), np.zeros(1, np.int64)])
-        object.__setattr__(self, "coarse", Coarse(probs, follow, members))
+        object.__setattr__(self, "coarse", Coarse(probs, follow))
 
     def initial(self) -> tuple[Int[ndarray, " n"], Float[ndarray, " n"]]:
         states, weights = self.chain.initial()

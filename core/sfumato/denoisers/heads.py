@@ -7,6 +7,10 @@ Beside a denoiser that stays as it is, a head h(x_t, t) is trained on squares by
 
 element by element. They agree where ε̂ = E[ε | x_t]. Where it is biased by b, NPR's C is larger by
 (σ²/α²) b², which is the best variance around the wrong mean; SN's is not.
+
+At high noise the squares of NPR are small, since C stays below the variance v of the data: they are
+of the order of v/(v + σ²/α²). Where v is given, a head predicts in units of this, and its loss
+counts in them; otherwise small errors of it there are large ones of C. SN's squares are of order 1.
 """
 
 from __future__ import annotations
@@ -33,11 +37,10 @@ class SquareHead(Denoiser):
 
     Args:
         denoiser: Whose mean is used.
-        head: ``(x, noise_label, **condition) -> Tensor`` of x's shape: the squares above. It is
-            given x_t scaled to √(α² + σ²) = 1 and ¼ ln σ/α of each item.
+        head: ``(x, noise_label, **condition) -> Tensor`` of x's shape: the squares above in the
+            unit above. It is given x_t scaled to √(α² + σ²) = 1 and ¼ ln σ/α of each item.
         kind: ``"sn"`` or ``"npr"``.
-        bound: Largest C, such as the variance of the data; at high noise, where σ²/α² is large,
-            no regression is as exact as C is small.
+        bound: v, the variance of the data: C is clipped to it, and it sets NPR's unit.
     """
 
     denoiser: Denoiser
@@ -69,7 +72,14 @@ class SquareHead(Denoiser):
         """h(x_t, t)."""
         size = (t.alpha**2 + t.sigma**2).sqrt()
         label = (t.log_ratio / 4).to(x_t).expand(len(x_t))
-        return self.head(x_t / like(size, x_t), label, **(condition or {}))
+        found = self.head(x_t / like(size, x_t), label, **(condition or {}))
+        return like(self.unit(t), x_t) * found
+
+    def unit(self, t: Level) -> Tensor:
+        """What the squares are of the order of, float64."""
+        if self.kind == "sn" or self.bound is None:
+            return torch.ones_like(t.ratio)
+        return self.bound / (self.bound + t.ratio**2)
 
 
 def square_loss(
@@ -80,7 +90,7 @@ def square_loss(
     noise: Float[Tensor, "batch *x"],
     condition: Condition = None,
 ) -> Float[Tensor, " batch"]:
-    """Squared error of the head for each item; the denoiser gets no gradient.
+    """Squared error of the head, in its unit, for each item; the denoiser gets no gradient.
 
     Args:
         model: Denoiser and head.
@@ -94,7 +104,7 @@ def square_loss(
     if model.kind == "npr":
         with torch.no_grad():
             target = noise - noise_of(model.denoiser(x_t, level, condition).mean, x_t, level)
-    gap = model.squares(x_t, level, condition) - target.square()
+    gap = (model.squares(x_t, level, condition) - target.square()) / like(model.unit(level), x_t)
     return gap.square().flatten(1).mean(dim=1)
 
 

@@ -7,8 +7,7 @@ the longest end of the history that it has a row for. Two histories with the sam
 same future, which is what makes exact sums over all texts possible: forwards over states, and back.
 
 Most such priors have too many states to hold all of them. They offer a *coarse* chain besides, of
-few states, into which every state can be mapped. It looks ahead for them, and takes in the
-histories that are too many to be kept apart.
+few states, into which every state can be mapped, and which looks ahead for them.
 """
 
 from __future__ import annotations
@@ -30,18 +29,15 @@ __all__ = ["Coarse", "MarkovSequence", "Sequential", "draw", "walk"]
 
 @dataclass(frozen=True, eq=False)
 class Coarse:
-    """A chain of few states, 0 … n−1.
+    """A chain of few states, 0 … n−1, which excludes nothing that the full one allows.
 
     Args:
         probs: p(v | state), rows sum to 1.
         follow: The state that each token leads to.
-        members: The state of the full chain that stands for each of them; ``None`` if the coarse
-            chain is the full one.
     """
 
     probs: Float[ndarray, "states tokens"]
     follow: Int[ndarray, "states tokens"]
-    members: Int[ndarray, " states"] | None = None
 
 
 class Sequential(ABC):

@@ -16,6 +16,7 @@ A denoiser:
     variance    reports the variance of every element of x₀ given x_t
     covariance  knows Cov[x₀ | x_t] in closed form, without a backward pass
     uneven      takes a noise level for every element
+    learned     is a network with weights
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sfumato.denoisers import Denoiser, Exact
+from sfumato.denoisers import Denoiser, Exact, Preconditioned
 from sfumato.denoisers.spread import WithVariance
 from sfumato.errors import UnsupportedError
 from sfumato.inverse.likelihoods import Gaussian
@@ -45,6 +46,7 @@ MEANING = {
     "variance": "a denoiser that reports its variance",
     "covariance": "a denoiser that knows its covariance in closed form",
     "uneven": "a denoiser that takes a noise level for every element",
+    "learned": "a denoiser that was trained",
 }
 
 
@@ -87,6 +89,8 @@ def abilities(denoiser: Denoiser) -> frozenset[str]:
             found.add("variance")
         if getattr(layer, "takes_uneven", False):
             found.add("uneven")
+        if isinstance(layer, Preconditioned) and isinstance(layer.network, nn.Module):
+            found.add("learned")
     return frozenset(found)
 
 
@@ -126,7 +130,7 @@ def require(method: str, needs: Iterable[str], operator: Operator, denoiser: Den
         from sfumato.inverse.registry import applicable
 
         found = f"{type(operator).__name__} with {type(operator.likelihood).__name__} noise has not"
-        if missing[0] in {"variance", "covariance", "uneven"}:
+        if missing[0] in {"variance", "covariance", "uneven", "learned"}:
             found = "this one does not"
         wanted = " and ".join(MEANING[name] for name in missing)
         raise UnsupportedError(method, wanted, found, applicable(operator, denoiser))

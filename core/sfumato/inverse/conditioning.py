@@ -170,7 +170,7 @@ def isotropic(
 
 
 def square_root(covariance: Map, z: Tensor, iterations: int) -> Tensor:
-    """V^½ z per item by Lanczos steps, one product with V each.
+    """V^½ z per item by Lanczos steps, one product with V each, fewer where they are exact.
 
     With Q the orthonormal basis of the Krylov space of z and T = Qᵀ V Q, this is ‖z‖ Q T^½ e₁. Its
     expected square norm is that of V^½ z after any number of steps, because e₁ᵀ T e₁ is exact.
@@ -180,7 +180,7 @@ def square_root(covariance: Map, z: Tensor, iterations: int) -> Tensor:
     basis: list[Tensor] = []
     diagonal: list[Tensor] = []
     off: list[Tensor] = []
-    beta = torch.zeros_like(size)
+    beta, rounding = torch.zeros_like(size), 100 * torch.finfo(z.dtype).eps
     while True:
         w = covariance(q)
         if basis:
@@ -195,11 +195,13 @@ def square_root(covariance: Map, z: Tensor, iterations: int) -> Tensor:
             w = moved(w, -dot(other, w), other)
         beta = norm(w)
         # the Krylov space is exhausted where what is left is rounding
-        beta = torch.where(beta > 1e-6 * alpha.abs(), beta, 0.0)
+        beta = torch.where(beta > rounding * alpha.abs(), beta, 0.0)
+        if not bool(beta.any()):
+            break
         off.append(beta)
         q = w * per_item(torch.where(beta > 0, 1 / beta.where(beta > 0, 1.0), 0.0), w)
     tridiagonal = torch.diag_embed(torch.stack(diagonal, dim=1))
-    if iterations > 1:
+    if off:
         side = torch.stack(off, dim=1)
         tridiagonal = tridiagonal + torch.diag_embed(side, 1) + torch.diag_embed(side, -1)
     # an item that is not finite must not make the decomposition of the others fail

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
+from sfumato.errors import UnsupportedError
 from sfumato.inverse.operators import Linear, Operator
 from sfumato.noise import Streams
 from sfumato.processes import Level
@@ -42,12 +43,24 @@ class Problem:
         y: Measurement of each item, ``[batch, *y]``, in the operator's units; the dtype of the
             state follows from it.
         condition: What the prior is told besides.
+
+    Raises:
+        UnsupportedError: If the prior's states are not signals in flat space, or its noise is not
+            normal.
     """
 
     denoiser: Denoiser
     operator: Operator
     y: Float[Tensor, "batch *y"]
     condition: Condition = None
+
+    def __post_init__(self) -> None:
+        process = self.denoiser.process
+        if not (process.flat and process.normal):
+            raise UnsupportedError(
+                "an inverse problem", "signals in flat space under Gaussian noise",
+                f"this prior's process is {type(process).__name__}", ["sample"],
+            )  # fmt: skip
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,7 +77,7 @@ class Problem:
         """y − z where y is measured, 0 elsewhere."""
         return self.operator.restrict(self.y - z)
 
-    @property
+    @cached_property
     def noise(self) -> Tensor:
         """Variance of the Gaussian noise, of y's dtype and device; the registry has checked."""
         variance = self.operator.likelihood.variance
@@ -122,11 +135,14 @@ class Guide(ABC):
 
     Attributes:
         needs: Capabilities (see ``sfumato.inverse.capabilities``) it cannot do without.
-        exact: Whether it approximates nothing but what the prior's network does.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    exact: ClassVar[bool] = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether it approximates nothing but what the prior's network does."""
+        return False
 
     @abstractmethod
     def __call__(self, problem: Problem, x_t: Float[Tensor, "batch *x"], t: Level) -> Estimate:

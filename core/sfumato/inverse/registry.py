@@ -78,6 +78,7 @@ LG = ("linear", "gaussian")
 METHODS: dict[str, Method] = {
     "denoising": Method("solvers.denoising:Denoising", EXACT, ("identity", "gaussian", "noisy"), (1, 0, 0), 10, "the prior's reverse process, started at the noise level of y"),
     "fused": Method("guides.fused:Fused", EXACT, ("mask", "places", "gaussian", "uneven"), (1, 0, 0), 12, "state and measurement as one state with uneven levels; nothing is approximated", (("order", 2), ("eta", 1.0)), (("start", 5.0), ("end", 0.01), ("mean_over", (0.0, 0.0))), "dpm-solver"),
+    "fused-gibbs": Method("guides.fused:Fused", MOMENTS, ("mask", "places", "gaussian", "uneven", "variance"), (4, 0, 0), 8, "the same, drawn in rounds with the denoiser's own variances; for trained networks", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0)), ("inflation", 2.0)), "gibbs"),
     "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 8, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0))), "gibbs"),
     "diagonal": Method("guides.diagonal:Diagonal", MOMENTS, ("gaussian", "variance"), (1, 0, 10), 20, "moment matching with the denoiser's own variances; no backward pass", CALIBRATED),
     "mmps": Method("guides.moment:MMPS", MOMENTS, ("gaussian",), (1, 8, 8), 20, "moment matching with the Jacobian's covariance, and draws from it", CALIBRATED),
@@ -191,6 +192,11 @@ def choose(operator: Operator, denoiser: Denoiser, *, budget: int | None = None)
 PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("mmps-exact", ("linear",), "the prior knows its covariance: no backward pass"),
     ("denoising", (), "y is a state of the prior's process; only the network approximates"),
+    (
+        "fused-gibbs",
+        ("learned",),
+        "y and x_t are one state of the prior's process; rounds mend what a network fills in too rashly",
+    ),
     ("fused", (), "y and x_t are one state of the prior's process; only the network approximates"),
     ("proximal", (), "the prior reports its variance; calibrated draws, no backward pass"),
     ("diagonal", ("linear",), "the prior reports its variance; calibrated, no backward pass"),

@@ -2,7 +2,7 @@
 
 from sfumato.likelihood.absorbing import k_uniform, masked_bound
 from sfumato.likelihood.decoders import Belief, Values
-from sfumato.likelihood.dequantisation import dequantise
+from sfumato.likelihood.dequantisation import dequantise, dequantised
 from sfumato.likelihood.flow import flow_nats
 from sfumato.likelihood.gaussian import gaussian_bound, step_nats
 from sfumato.likelihood.jumps import score_bound, uniform_bound, variational_bound
@@ -20,6 +20,7 @@ __all__ = [
     "bits_per_dim",
     "chain_rule",
     "dequantise",
+    "dequantised",
     "flow_nats",
     "gaussian_bound",
     "importance_bound",

@@ -4,12 +4,8 @@ For the chain of K steps of a sampler with reverse variances v (Ho, Jain & Abbee
 
     −ln p(x₀) ≤ KL(q(x_T | x₀) ‖ p(x_T)) + Σ KL(q(x_s | x_t, x₀) ‖ p(x_s | x_t)) − E ln p(x₀ | x_ε),
 
-the first part is α_T² ‖x₀‖²/(2σ_T²), and with the reverse kernel of ``sfumato.samplers`` at η = 1
-each element of a step costs
-
-    ½ (ln v/β̃ + (β̃ + k₀² (x₀ − x̂)²)/v − 1).
-
-As steps get shorter, β̃/v → 1 and the sum becomes an integral over ρ = ln σ/α that no schedule but
+the first part is α_T² ‖x₀‖²/(2σ_T²), and those of the sum are in ``sfumato.samplers.variances``. As
+steps get shorter, β̃/v → 1 and the sum becomes an integral over ρ = ln σ/α that no schedule but
 its ends can change (Kingma et al., 2021, eq. 18; theirs is −2ρ):
 
     ∫ (α/σ)² E‖x₀ − x̂‖² dρ.
@@ -41,9 +37,22 @@ from sfumato.likelihood.trials import (
 )
 from sfumato.noise import Streams
 from sfumato.processes import Gaussian, Level, Number, like
-from sfumato.samplers.base import bridge_variance, weights
+from sfumato.samplers.base import bridge_variance
+from sfumato.samplers.variances import (
+    forward_variance,
+    interpolated_variance,
+    kernel_kl,
+    widened_variance,
+)
 
-__all__ = ["VARIANCES", "Decoder", "diffusion_term", "gaussian_bound", "step_nats"]
+__all__ = [
+    "VARIANCES",
+    "Decoder",
+    "diffusion_term",
+    "gaussian_bound",
+    "log_ratio_term",
+    "step_nats",
+]
 
 Spread = Callable[[Level], Number]
 
@@ -57,34 +66,33 @@ class Decoder(Protocol):
         ...
 
 
-def small(estimate: Estimate, t: Level, s: Level, x: Tensor) -> Number:
+def small(estimate: Estimate, t: Level, s: Level, x: Tensor) -> Tensor:
     return bridge_variance(t, s)
 
 
-def large(estimate: Estimate, t: Level, s: Level, x: Tensor) -> Number:
-    return t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2
+def large(estimate: Estimate, t: Level, s: Level, x: Tensor) -> Tensor:
+    return forward_variance(t, s)
 
 
-def learned(estimate: Estimate, t: Level, s: Level, x: Tensor) -> Number:
+def learned(estimate: Estimate, t: Level, s: Level, x: Tensor) -> Tensor:
     if estimate.interpolation is None:
         raise UnsupportedError(
             "the bound with learned variance", "a network with a variance head",
             "this one predicts a mean only", ["variance='large'"],
         )  # fmt: skip
-    low, high = (like(torch.as_tensor(kind(estimate, t, s, x)).log(), x) for kind in (small, large))
-    return (low + estimate.interpolation * (high - low)).exp()
+    return interpolated_variance(estimate.interpolation.to(x), t, s)
 
 
-def calibrated(estimate: Estimate, t: Level, s: Level, x: Tensor) -> Number:
+def calibrated(estimate: Estimate, t: Level, s: Level, x: Tensor) -> Tensor:
     if estimate.variance is None:
         raise UnsupportedError(
             "the bound with calibrated variance", "a denoiser that knows its spread",
             "this one returns a mean only", ["variance='large'", "WithVariance(denoiser)"],
         )  # fmt: skip
-    return widened(t, s, estimate.variance, x)
+    return widened_variance(t, s, estimate.variance, x)
 
 
-VARIANCES: dict[str, Callable[[Estimate, Level, Level, Tensor], Number]] = {
+VARIANCES: dict[str, Callable[[Estimate, Level, Level, Tensor], Tensor]] = {
     "small": small,
     "large": large,
     "learned": learned,
@@ -176,10 +184,22 @@ def integrand(
     if by_time:
         time = schedule.t_min + u * (schedule.t_max - schedule.t_min)
         return density_by_time(process, x_0, time, piece.streams.normal(x_0), believe)
+    return log_ratio_term(process, x_0, u, piece.streams.normal(x_0), believe)
+
+
+def log_ratio_term(
+    process: Gaussian,
+    x_0: Float[Tensor, "batch *x"],
+    u: Float[Tensor, " batch"],
+    noise: Float[Tensor, "batch *x"],
+    believe: Callable[[Tensor, Level], Estimate],
+) -> Float[Tensor, " batch"]:
+    """(ρ₁ − ρ₀) (α/σ)² ‖x₀ − x̂‖² at ρ = ρ₀ + u (ρ₁ − ρ₀); differentiable in x₀."""
+    schedule = process.schedule
     low, high = schedule.log_ratio(torch.tensor([schedule.t_min, schedule.t_max]).double())
     length: Tensor = (high - low).expand(u.shape)
     t = process.level(schedule.time_of(low + u * (high - low)).clamp(max=schedule.t_max))
-    x_t = process.corrupt(x_0, t, piece.streams.normal(x_0))
+    x_t = process.corrupt(x_0, t, noise)
     error: Tensor = (x_0 - believe(x_t, t).mean).double().flatten(1).square().sum(dim=1)
     return (length / t.ratio**2).to(error) * error
 
@@ -250,15 +270,5 @@ def step_nats(
     if isinstance(variance, str):
         v = VARIANCES[variance](estimate, t, s, x)
     else:
-        v = widened(t, s, torch.as_tensor(variance(t), dtype=torch.float64), x)
-    keep, _, bridge = weights(t, s, 1.0)
-    b, v = like(bridge, x), like(torch.as_tensor(v, dtype=torch.float64, device=x.device), x)
-    moved = (like(keep, x) * (x - estimate.mean.double())).square()
-    nats: Tensor = ((v / b).log() + (b + moved) / v - 1) / 2
-    return nats.expand(x.shape).flatten(1).sum(dim=1)
-
-
-def widened(t: Level, s: Level, spread: Tensor, x: Tensor) -> Tensor:
-    """β̃ + k₀² C: the variance of x_s given x_t where that of x₀ is C."""
-    keep, _, bridge = weights(t, s, 1.0)
-    return like(bridge, x) + like(keep, x) ** 2 * like(spread, x).clamp(min=0)
+        v = widened_variance(t, s, torch.as_tensor(variance(t), dtype=torch.float64), x)
+    return kernel_kl(t, s, (x - estimate.mean.double()).square(), v).flatten(1).sum(dim=1)

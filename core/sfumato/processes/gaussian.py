@@ -89,6 +89,8 @@ class Gaussian:
     schedule: Schedule = field(default_factory=EDM)
     normal: ClassVar[bool] = True
     """Whether ε is normal and comes in independent steps."""
+    flat: ClassVar[bool] = True
+    """Whether states are signals in flat space: may be padded, tiled, and measured by operators."""
 
     def level(self, t: Tensor | float) -> Level:
         """The level at time ``t`` (0-dimensional, or one time per item)."""

@@ -15,7 +15,17 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError
 from sfumato.processes.gaussian import Gaussian
 
-__all__ = ["GRIDS", "karras", "log_snr", "quadratic", "uniform", "var_linear", "var_quadratic"]
+__all__ = [
+    "GRIDS",
+    "fibonacci",
+    "karras",
+    "log_snr",
+    "quadratic",
+    "relaid",
+    "uniform",
+    "var_linear",
+    "var_quadratic",
+]
 
 
 def log_snr(
@@ -72,6 +82,54 @@ def var_quadratic(
     return by_variance(process, steps, start, end, lambda low, x, i: low * (1 + x * i) ** 2)
 
 
+def fibonacci(
+    process: Gaussian, steps: int, *, start: float | None = None, end: float | None = None
+) -> Tensor:
+    """Levels from step variances with η_{j+2} = η_{j+1} + η_j (San-Roman et al., 2021, § 3).
+
+    For few steps: the variances grow by 1.6 from step to step, so that from σ/α = 0.01 some 20
+    steps have made noise of anything.
+    """
+
+    def shape(low: float, x: Tensor, i: Tensor) -> Tensor:
+        return low * fibonacci_numbers(i - 1) + (low + x) * fibonacci_numbers(i)
+
+    return by_variance(process, steps, start, end, shape)
+
+
+def relaid(process: Gaussian, plan: Tensor, t: Tensor, seen: Tensor) -> Tensor:
+    """σ/α to go to next from one that was not planned (ibid., algorithm 3).
+
+    The variances of the steps that are left keep their proportions, η_j → x η_j, with x such that
+    Π (1 − x η_j) is the level seen. Linear variances stay linear, and sums of the two before sums.
+
+    Args:
+        process: Whose times.
+        plan: A grid of it.
+        t: The time of the plan that the step starts at.
+        seen: σ/α that it really starts at, one per item or 0-dimensional.
+
+    Raises:
+        InvalidOptionError: If the plan has no step from ``t`` to noise.
+    """
+    left = plan[(plan <= t * (1 + 1e-9)) & (plan > 0)].flip(0)
+    if len(left) < 2 or abs(float(left[-1] - t)) > 1e-9:
+        raise InvalidOptionError(
+            "relaid grid", f"a step from t={float(t):g}, which the plan has not",
+            "give the grid that the sampler runs on",
+        )  # fmt: skip
+    logs = -torch.log1p(process.schedule.log_ratio(left).mul(2).exp())
+    eta = -torch.expm1(torch.diff(logs, prepend=logs.new_zeros(1)))
+
+    goal = -torch.log1p(seen.double().square())[..., None]
+    # both are above x, and from above Newton's steps on this concave sum fall to it
+    x = torch.minimum(-goal / eta.sum(), -torch.expm1(goal) / eta.max())
+    for _ in range(10):
+        kept = 1 - x * eta
+        x = x + (kept.log().sum(-1, keepdim=True) - goal) / (eta / kept).sum(-1, keepdim=True)
+    return torch.expm1(-torch.log1p(-x * eta)[..., :-1].sum(-1)).sqrt()
+
+
 GRIDS: dict[str, Callable[..., Tensor]] = {
     "log-snr": log_snr,
     "karras": karras,
@@ -79,6 +137,7 @@ GRIDS: dict[str, Callable[..., Tensor]] = {
     "quadratic": quadratic,
     "var-linear": var_linear,
     "var-quadratic": var_quadratic,
+    "fibonacci": fibonacci,
 }
 
 
@@ -119,22 +178,27 @@ def by_variance(
     above = above + 1.0
     while steps > 1 and float(logs(above)[-1]) > goal:
         above = above * 2
-    for _ in range(200):
-        x = (below + above) / 2
-        enough = logs(x)[-1] > goal
-        below, above = torch.where(enough, x, below), torch.where(enough, above, x)
-    total = logs(below)
-    ratios = torch.expm1(-total).log().flip(0) / 2
-    ratios[0] = math.log(high)
-    if steps > 1 and not bool((ratios.diff() < 0).all()):
+    if steps > 1 and float(logs(below)[-1]) < goal:
         raise InvalidOptionError(
             "grid", f"{steps} steps from {high:g} to {low:g} cannot have growing variances",
             "use fewer steps or a lower end",
         )  # fmt: skip
+    for _ in range(200):
+        x = (below + above) / 2
+        enough = logs(x)[-1] > goal
+        below, above = torch.where(enough, x, below), torch.where(enough, above, x)
+    ratios = torch.expm1(-logs(below)).log().flip(0) / 2
+    ratios[0] = math.log(high)
     times = process.schedule.time_of(ratios)
     if start is None:
         times[0] = process.schedule.t_max
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+
+
+def fibonacci_numbers(n: Tensor) -> Tensor:
+    """F_n for n ≥ −1, from F_{−1} = 1 and F_0 = 0, by Binet's formula."""
+    golden = (1 + math.sqrt(5)) / 2
+    return ((golden**n - (1 - golden) ** n) / math.sqrt(5)).round()
 
 
 def by_ratio(

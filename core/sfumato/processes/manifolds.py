@@ -177,6 +177,7 @@ class Riemannian(Gaussian):
     schedule: Schedule = field(default_factory=lambda: VE(0.005, 5.0))
     manifold: Manifold = field(default_factory=Torus)
     normal: ClassVar[bool] = False
+    flat: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if float(self.schedule.alpha(torch.tensor(0.5))) != 1:

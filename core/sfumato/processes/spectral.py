@@ -26,7 +26,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -259,6 +259,7 @@ class Spectral(Gaussian):
     """
 
     attenuation: Attenuation = field(default_factory=lambda: Blur((1,)))
+    flat: ClassVar[bool] = False
 
     def level(self, t: Tensor | float) -> Level:
         plain = super().level(t)

@@ -14,6 +14,7 @@ from sfumato.samplers.exponential import Exponential
 from sfumato.samplers.geodesic import Geodesic
 from sfumato.samplers.gibbs import Gibbs
 from sfumato.samplers.heun import Heun
+from sfumato.samplers.momentum import Momentum
 from sfumato.samplers.pndm import PNDM
 from sfumato.samplers.predictor_corrector import PredictorCorrector
 from sfumato.samplers.presets import PRESETS, Preset, make, presets
@@ -44,6 +45,7 @@ __all__ = [
     "Geodesic",
     "Gibbs",
     "Heun",
+    "Momentum",
     "Noise",
     "PredictorCorrector",
     "Preset",

@@ -137,6 +137,18 @@ def run(
     return x
 
 
+def continues(history: list[tuple[Level, Tensor]], t: Level, s: Level) -> bool:
+    """Whether a step from t to s goes on in the direction of the step that the history ends with.
+
+    A trajectory that has jumped back to more noise (time travel), or that turns round, starts
+    afresh. One that rises to noise from the start keeps its history, as one that falls does.
+    """
+    if not history:
+        return False
+    before = history[-1][0].log_ratio - t.log_ratio
+    return bool((before * (t.log_ratio - s.log_ratio) > 0).all())
+
+
 def kernel(
     estimate: Tensor,
     x_t: Float[Tensor, "batch *x"],
@@ -205,6 +217,10 @@ def weights(t: Level | Scales, s: Level | Scales, eta: float) -> tuple[Number, N
     return s.alpha - carry * t.alpha, carry, variance
 
 
+@overload
+def bridge_variance(t: Level, s: Level) -> Tensor: ...
+@overload
+def bridge_variance(t: Level | Scales, s: Level | Scales) -> Number: ...
 def bridge_variance(t: Level | Scales, s: Level | Scales) -> Number:
     """β̃: variance of q(x_s | x_t, x₀)."""
     ratio = t.alpha * s.sigma / (s.alpha * t.sigma)

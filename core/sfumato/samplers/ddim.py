@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from sfumato.denoisers import Estimate
@@ -12,6 +11,7 @@ from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Level, like
 from sfumato.samplers.base import Denoise, Sampler, bridge_variance, calibrated, kernel
+from sfumato.samplers.variances import forward_variance, interpolated_variance
 
 __all__ = ["DDIM", "DDPM"]
 
@@ -82,22 +82,18 @@ class DDPM(Sampler):
         estimate = denoise(x_t, t)
         if self.variance == "calibrated":
             return calibrated(drawable(estimate, "DDPM"), x_t, t, s, streams)
-        small, ratio = bridge_variance(t.scales, s.scales), t.scales.alpha / s.scales.alpha
         if self.variance == "small" or s.clean:
             return kernel(estimate.mean, x_t, t, s, streams)
-        large = t.scales.sigma**2 - (ratio * s.scales.sigma) ** 2
+        small = bridge_variance(t.scales, s.scales)
         if self.variance == "large":
-            return kernel(estimate.mean, x_t, t, s, streams, extra=like(large - small, x_t))
+            extra = like(forward_variance(t.scales, s.scales) - small, x_t)
+            return kernel(estimate.mean, x_t, t, s, streams, extra=extra)
         if estimate.interpolation is None:
             raise UnsupportedError(
                 "DDPM with learned variance", "a network with a variance head",
                 "this one predicts a mean only", ["variance='small'"],
             )  # fmt: skip
-        part = estimate.interpolation
-        upper, lower = (
-            like(torch.as_tensor(v, dtype=torch.float64).log(), x_t) for v in (large, small)
-        )
-        learned = (part * upper + (1 - part) * lower).exp()
+        learned = interpolated_variance(estimate.interpolation, t, s)
         return kernel(estimate.mean, x_t, t, s, streams, extra=learned - like(small, x_t))
 
 

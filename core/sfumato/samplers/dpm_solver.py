@@ -29,7 +29,7 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
 from sfumato.processes import Level, combine, like
-from sfumato.samplers.base import Denoise, Sampler
+from sfumato.samplers.base import Denoise, Sampler, continues
 
 __all__ = ["DPMSolver"]
 
@@ -71,21 +71,24 @@ class DPMSolver(Sampler):
         history: list[tuple[Level, Tensor]],
     ) -> Tensor:
         x_hat = denoise(x_t, t).mean
-        past = remember(history, t, x_hat, self.order)
+        if not continues(history, t, s):
+            history.clear()
+        history.append((t, x_hat))
+        del history[: -self.order]
         if s.clean:
             return x_hat
         h = t.log_ratio - s.log_ratio
         i_0, i_1, i_2 = integrals((1 + self.eta**2) * h)
         integral = like(i_0, x_t) * x_hat
-        if len(past) > 1:
-            (t_1, x_1), (t_0, _) = past[-2], past[-1]
-            r_0 = (t_1.log_ratio - t_0.log_ratio) / h
+        if len(history) > 1:
+            t_1, x_1 = history[-2]
+            r_0 = (t_1.log_ratio - t.log_ratio) / h
             slope = (x_hat - x_1) / like(r_0, x_t)
-            if len(past) == 2:
+            if len(history) == 2:
                 weight = i_1 if self.rule == "exact" else i_0 / 2
                 integral += like(weight, x_t) * slope
             else:
-                t_2, x_2 = past[-3]
+                t_2, x_2 = history[-3]
                 r_1 = (t_2.log_ratio - t_1.log_ratio) / h
                 bend = (slope - (x_1 - x_2) / like(r_1, x_t)) / like(r_0 + r_1, x_t)
                 square = i_2 if self.rule == "exact" else i_2 / 2
@@ -99,23 +102,10 @@ class DPMSolver(Sampler):
         return streams.perturb_(x_s, like(spread, x_t))
 
 
-def remember(
-    history: list[tuple[Level, Tensor]], t: Level, x_hat: Tensor, order: int
-) -> list[tuple[Level, Tensor]]:
-    """Adds the newest estimate and forgets what the order has no use for.
-
-    A trajectory that has jumped back to more noise (time travel) starts afresh.
-    """
-    if history and bool((history[-1][0].log_ratio <= t.log_ratio).any()):
-        history.clear()
-    history.append((t, x_hat))
-    del history[:-order]
-    return history
-
-
 def integrals(H: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """I₀, I₁ and I₂; by their series where the recursion would cancel."""
+    """I₀, I₁ and I₂, H negative where noise rises; by series where the recursion would cancel."""
     i_0 = -torch.expm1(-H)
-    i_1 = torch.where(H > 1e-3, 1 - i_0 / H, H / 2 - H**2 / 6)
-    i_2 = torch.where(H > 1e-3, 1 - 2 * i_1 / H, H / 3 - H**2 / 12)
+    large = H.abs() > 1e-3
+    i_1 = torch.where(large, 1 - i_0 / H, H / 2 - H**2 / 6)
+    i_2 = torch.where(large, 1 - 2 * i_1 / H, H / 3 - H**2 / 12)
     return i_0, i_1, i_2

@@ -25,7 +25,7 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
 from sfumato.processes import Level
-from sfumato.samplers.base import Denoise, Sampler
+from sfumato.samplers.base import Denoise, Sampler, continues
 from sfumato.samplers.exponentials import Form, Node
 
 __all__ = ["Exponential"]
@@ -75,8 +75,8 @@ class Exponential(Sampler):
         value = self.form.value(denoise(x_t, t), x_t, t)
         # with a corrector the last entry is the base of the step that led to t
         base = history.pop() if self.corrector and history else None
-        if history and bool((history[-1][0].log_ratio <= t.log_ratio).any()):
-            history.clear()  # the trajectory has jumped back to more noise
+        if not continues(history, t, s):
+            history.clear()
         if base is not None and history:
             past = [*nodes(history), Node(t, value, 1.0)]
             x_t = self.form.finish(base[1], history[-1][0], t, past)

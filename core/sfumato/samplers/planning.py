@@ -2,14 +2,13 @@
 
 A chain t₀ > t₁ > … > 0 of reverse kernels with x̂ for x₀ and variance v bounds −ln p(x₀) by
 
-    L = KL(q(x_{t₀} | x₀) ‖ ν) + Σ E KL(q(x_s | x_t, x₀) ‖ p(x_s | x_t)) + E[−ln p(x₀ | x_{t_K})],
-    KL(q ‖ p) = ½ Σ [ln(v/β̃) + (β̃ + k₀² (x₀ − x̂)²)/v − 1]
+    L = KL(q(x_{t₀} | x₀) ‖ ν) + Σ E KL(q(x_s | x_t, x₀) ‖ p(x_s | x_t)) + E[−ln p(x₀ | x_{t_K})]
 
-(Ho, Jain & Abbeel, 2020, eq. 5; β̃ and k₀ as in ``samplers.base`` with η = 1). A step's cost
-depends on its two ends and the mean square error at t alone, so one pass over data prices all
-steps between all pairs of N levels, and the cheapest grid of K of them is a shortest path (Watson,
-Ho, Norouzi & Chan, 2021), found in O(K N²). What is cheapest in nats is not what looks best: such
-grids crowd at low noise.
+(Ho, Jain & Abbeel, 2020, eq. 5; its terms are in ``samplers.variances``). A step's cost depends
+on its two ends and the mean square error at t alone, so one pass over data prices all steps between
+all pairs of N levels, and the cheapest grid of K of them is a shortest path (Watson, Ho, Norouzi &
+Chan, 2021), found in O(K N²). What is cheapest in nats is not what looks best: such grids crowd at
+low noise.
 """
 
 from __future__ import annotations
@@ -21,26 +20,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError, ShapeError
-from sfumato.processes import Gaussian, Level, Number
-from sfumato.samplers.base import weights
+from sfumato.processes import Gaussian, Level
+from sfumato.samplers.base import bridge_variance
+from sfumato.samplers.variances import forward_variance, kernel_kl, widened_variance
 
-__all__ = ["VARIANCES", "dynamic_grid", "kernel_kl", "path_cost", "shortest", "step_costs"]
+__all__ = ["VARIANCES", "dynamic_grid", "path_cost", "shortest", "step_costs", "step_variance"]
 
 VARIANCES = ("small", "large", "analytic")
-
-
-def kernel_kl(t: Level, s: Level, square: Tensor, spread: Tensor | float) -> Tensor:
-    """KL(q(x_s | x_t, x₀) ‖ p(x_s | x_t)) of each element, in nats.
-
-    Args:
-        t: The level that the step starts from.
-        s: The level that it ends at; not clean.
-        square: (x₀ − x̂)², or its mean.
-        spread: v − β̃, what the kernel's variance is more than the bridge's; 0 is "small".
-    """
-    keep, _, low = weights(t.scales, s.scales, 1.0)
-    v = low + torch.as_tensor(spread, dtype=torch.float64)
-    return ((v / low).log() + (low + keep**2 * square.double()) / v - 1) / 2
 
 
 def step_costs(
@@ -79,18 +65,17 @@ def step_costs(
                 torch.stack([level.alpha for level in inner]),
                 torch.stack([level.sigma for level in inner]),
             )
-            costs[i, i + 1 : -1] = kernel_kl(t, s, error, extra(variance, t, s, error))
+            costs[i, i + 1 : -1] = kernel_kl(t, s, error, step_variance(variance, t, s, error))
     return costs
 
 
-def extra(variance: str, t: Level, s: Level, error: Tensor) -> Number:
-    """v − β̃ of a kind of variance."""
-    keep, _, low = weights(t.scales, s.scales, 1.0)
-    if variance == "small":
-        return 0.0
-    if variance == "large":
-        return t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2 - low
-    return keep**2 * error
+def step_variance(kind: str, t: Level, s: Level, error: Tensor) -> Tensor:
+    """v of a kind of ``VARIANCES``, with the mean square error of x̂ at t."""
+    if kind == "small":
+        return bridge_variance(t, s)
+    if kind == "large":
+        return forward_variance(t, s)
+    return widened_variance(t, s, error, error)
 
 
 def shortest(costs: Float[Tensor, "m m"], steps: int) -> list[int]:

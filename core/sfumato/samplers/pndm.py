@@ -21,7 +21,7 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Level
-from sfumato.samplers.base import Denoise, Sampler, kernel
+from sfumato.samplers.base import Denoise, Sampler, continues, kernel
 from sfumato.samplers.exponential import Exponential
 from sfumato.samplers.exponentials import Form
 
@@ -58,7 +58,7 @@ class PNDM(Sampler):
         streams: Streams,
         history: list[tuple[Level, Tensor]],
     ) -> Tensor:
-        if history and bool((history[-1][0].log_ratio <= t.log_ratio).any()):
+        if not continues(history, t, s):
             history.clear()
         if s.clean or len(history) >= self.order - 1:
             return self.multistep.step(denoise, x_t, t, s, streams, history)

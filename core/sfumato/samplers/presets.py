@@ -15,6 +15,7 @@ from typing import Any
 
 from sfumato.denoisers import Denoiser
 from sfumato.errors import UnknownNameError, UnsupportedError
+from sfumato.processes import Riemannian
 from sfumato.samplers.base import Sampler
 
 __all__ = [
@@ -72,7 +73,7 @@ class Preset:
     @property
     def selectable(self) -> bool:
         """Whether its name is enough."""
-        return not set(self.needs) - {"variance", "interpolation"}
+        return not set(self.needs) - {"variance", "interpolation", "manifold"}
 
 
 def opts(**options: Any) -> tuple[tuple[str, Any], ...]:
@@ -87,6 +88,7 @@ PRESETS: dict[str, Preset] = {
     "ddpm": Preset(DDPM, "ancestral sampling with the bridge's variance", "Ho, Jain & Abbeel, 2020", "2006.11239", steps=100),
     "ddpm-large": Preset(DDPM, "ancestral sampling with the forward step's variance", "Ho, Jain & Abbeel, 2020", "2006.11239", opts(variance="large"), steps=100),
     "ddpm-learned": Preset(DDPM, "ancestral sampling with a learned variance", "Nichol & Dhariwal, 2021", "2102.09672", opts(variance="learned"), steps=50, needs=("interpolation",)),
+    "ddpm-fibonacci": Preset(DDPM, "ancestral sampling with variances that grow as Fibonacci's numbers", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", grid="fibonacci", steps=12),
     "ddpm-calibrated": Preset(DDPM, "ancestral sampling from draws of x₀", "cf. Bao et al., 2022", "2206.07309", opts(variance="calibrated"), needs=("variance",)),
     "gibbs": Preset("samplers.gibbs:Gibbs", "draws of x₀ and of x_t in turn at every level", "cf. Wu et al., 2024", "2405.18782", cost=4, needs=("variance",)),
     "ddim": Preset("samplers.ddim:DDIM", "the probability flow, first order", "Song, Meng & Ermon, 2021", "2010.02502"),
@@ -114,7 +116,10 @@ PRESETS: dict[str, Preset] = {
     "sde-dpm-solver": Preset(DPM, "SDE-DPM-Solver++(2M)", LU, "2211.01095", opts(order=2, eta=1.0), steps=30),
     "seeds": Preset(EXP, "the reverse SDE in ε, exponential, first order", "Gonzalez et al., 2023", "2305.14267", opts(order=1, prediction="eps", eta=1.0), steps=60),
     "seeds-2m": Preset(EXP, "the same with two nodes", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="eps", eta=1.0), steps=40),
+    "seeds-2": Preset(ONE, "SEEDS-2: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="x0", eta=1.0), "log-snr", 15, 2),
+    "seeds-3": Preset(ONE, "SEEDS-3: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=3, prediction="x0", eta=1.0), "log-snr", 10, 3),
     "sa-solver": Preset(EXP, "stochastic Adams predictor and corrector", "Xue et al., 2023", "2309.05019", opts(order=2, corrector=True, eta=1.0), steps=25),
+    "momentum": Preset("samplers.momentum:Momentum", "the reverse SDE of a linear corruption with noise", "Daras et al., 2022", "2209.05442", steps=100),
     "reverse-diffusion": Preset("samplers.reverse_diffusion:ReverseDiffusion", "the reverse SDE in the steps of the process", "Song et al., 2021", "2011.13456", grid="uniform", steps=200),
     "adaptive": Preset("samplers.adaptive:Adaptive", "the reverse SDE with a step size per sample", "Jolicoeur-Martineau et al., 2021", "2105.14080", grid="log-snr", steps=2, cost=None),
     "predictor-corrector": Preset("samplers.predictor_corrector:PredictorCorrector", "the reverse SDE with Langevin steps", "Song et al., 2021", "2011.13456", steps=100, cost=2),
@@ -127,7 +132,7 @@ PRESETS: dict[str, Preset] = {
     "dynamic-grid": Preset("samplers.planning:dynamic_grid", "the grid with the least bound", "Watson et al., 2021", "2106.03802", needs=("data",)),
     "ccdf": Preset("samplers.starts:Estimated", "start from a noised estimate", "Chung, Sim & Ye, 2022", "2112.05146", needs=("estimate",)),
     "es-ddpm": Preset("samplers.starts:Generated", "start from another generator's draws", "Lyu et al., 2022", "2205.12524", needs=("generator",)),
-    "noise-estimation": Preset("samplers.relevelled:Relevelled", "levels looked up in the state", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", needs=("levels",)),
+    "noise-estimation": Preset("samplers.relevelled:Relevelled", "levels looked up in the state", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", grid="fibonacci", steps=12, needs=("levels",)),
     "cold": Preset("samplers.cold:Cold", "undoes a degradation step by step", "Bansal et al., 2023", "2208.09392", needs=("degradation",)),
     "heat-dissipation": Preset("samplers.cold:Cold", "undoes blur, with a little noise", "Rissanen et al., 2023", "2206.13397", opts(rule="naive", noise=0.0125), steps=200, needs=("degradation",)),
     "geodesic": Preset("samplers.geodesic:Geodesic", "random walks on a torus or sphere", "De Bortoli et al., 2022", "2202.02763", grid="log-snr", steps=100, needs=("manifold",)),
@@ -189,8 +194,14 @@ def settings(preset: Preset) -> dict[str, Any]:
 
 def lacking(preset: Preset, denoiser: Denoiser) -> list[str]:
     """What a preset needs and this prior's denoiser has not, in words."""
-    head = getattr(denoiser, "head", "")
-    return [MEANING[need] for need in preset.needs if need != head]
+    curved = isinstance(denoiser.process, Riemannian)
+    has = {getattr(denoiser, "head", ""), "manifold" if curved else ""}
+    missing = [MEANING[need] for need in preset.needs if need not in has]
+    return (
+        ["a prior in flat space", *missing]
+        if curved and "manifold" not in preset.needs
+        else missing
+    )
 
 
 def require(name: str, denoiser: Denoiser) -> None:
@@ -201,7 +212,9 @@ def require(name: str, denoiser: Denoiser) -> None:
     """
     missing = lacking(named(name), denoiser)
     if missing:
-        others = [key for key, preset in PRESETS.items() if not preset.needs]
+        others = [
+            key for key, row in PRESETS.items() if row.selectable and not lacking(row, denoiser)
+        ]
         raise UnsupportedError(name, " and ".join(missing), "this one is not", others)
 
 

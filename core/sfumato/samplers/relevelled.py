@@ -7,8 +7,9 @@ keep their proportions,
 
     t̂ = time of ln σ̂/α̂,    ŝ = s t̂/t,
 
-which for times uniform in t is the linear schedule of the paper. Each item has its own levels. In
-few dimensions a state does not show its level; from about 64 it does.
+or, given the whole grid as a plan, the variances of the steps that are left do: the linear schedule
+of the paper on the grid ``var-linear``, Fibonacci's on ``fibonacci``. Each item has its own levels.
+In few dimensions a state does not show its level; from about 64 it does.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Level
+from sfumato.processes.grids import relaid
 from sfumato.samplers.base import Denoise, Sampler
 from sfumato.samplers.ddim import DDPM
 
@@ -35,11 +37,13 @@ class Relevelled(Sampler):
         estimate: x_t ↦ ln σ/α of each item, ``[batch]``; such as a trained ``LevelNet``.
         inner: What takes the step.
         most: Largest factor by which an estimate may change σ/α; what is beyond is clipped.
+        plan: The grid that is run, if variances are to keep their proportions and not times.
     """
 
     estimate: Callable[[Tensor], Tensor]
     inner: Sampler = field(default_factory=DDPM)
     most: float = 2.0
+    plan: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.most >= 1:
@@ -70,5 +74,10 @@ class Relevelled(Sampler):
         # by ratio of ratios, so that a level beyond the largest is still one
         factor = (found - t.log_ratio).exp().clamp(1 / self.most, self.most)
         seen = process.at_ratio(t.ratio * factor)
-        rest = s if s.clean else process.level(seen.t * (s.t / t.t))
+        if s.clean:
+            rest = s
+        elif self.plan is None:
+            rest = process.level(seen.t * (s.t / t.t))
+        else:
+            rest = process.at_ratio(relaid(process, self.plan, t.t, seen.ratio))
         return self.inner.step(denoise, x_t, seen, rest, streams, history)

@@ -1,9 +1,10 @@
 """From one data set to another through their common noise (DDIB; Su et al., 2023).
 
 The probability flow of one prior carries its data to noise, and that of another carries the noise
-to its own data. Each leg is the same sampler on the same grid, once upwards and once downwards, so
-that what is translated there and back returns up to the error of the solver. In one dimension the
-map is the optimal one: quantiles go to quantiles.
+to its own data. Each leg is the same sampler on the same grid, once upwards and once downwards, and
+both end at the last level before data: a step to data itself would take x̂ of a state that had never
+been given its noise. So what is translated there and back returns up to the error of the solver. In
+one dimension the map is the optimal one: quantiles go to quantiles, up to the noise at that level.
 
 A rectified flow or an α-blending between the two sets is one leg from t = 1, where the state is the
 other set's point itself: ``run(DDIM(), denoiser, x_1, torch.linspace(1, 0, steps + 1), streams)``.
@@ -35,7 +36,7 @@ def encode(
     """The state at ``grid[0]`` that the probability flow carries to ``x_0``.
 
     Args:
-        sampler: A deterministic one without history, such as ``DDIM()`` or ``Heun()``.
+        sampler: A deterministic one, such as ``SingleStep(3)`` or ``DPMSolver()``.
         denoiser: Of the data that ``x_0`` is from.
         x_0: Data; taken to be at the last time of the grid before 0.
         grid: Decreasing times that end in 0, as for sampling.
@@ -63,7 +64,7 @@ def translate(
     condition: Condition = None,
     wanted: Condition = None,
 ) -> Float[Tensor, "batch *x"]:
-    """What ``x_0`` of one data set becomes in another.
+    """What ``x_0`` of one data set becomes in another, up to the noise that the grid ends with.
 
     Args:
         sampler: As for ``encode``.
@@ -76,4 +77,6 @@ def translate(
         wanted: Condition of the target.
     """
     noise = encode(sampler, source, x_0, grid, streams, condition=condition)
-    return run(sampler, target.under(source.process), noise, grid, streams, condition=wanted)
+    under = target.under(source.process)
+    x = run(sampler, under, noise, grid[:-1], streams, condition=wanted)
+    return x / like(under.process.level(grid[-2]).alpha, x)

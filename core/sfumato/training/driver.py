@@ -92,13 +92,13 @@ def finetune(
     Raises:
         ShapeError: If the data are not of a shape that the prior models.
         InvalidOptionError: If there is no such device, tracker or precision.
-        OutputExistsError: If ``out`` is in use and neither ``resume`` nor ``overwrite`` is given.
+        OutputExistsError: If ``out`` is in use, and not by a run to resume or to overwrite.
         CheckpointError: If the checkpoint to resume from is damaged or of another run.
         UnwritableFileError: If the disk is full. The last checkpoint stays usable.
     """
     config = config or TrainConfig()
     available(device)
-    folder = files.check_folder(out, overwrite=overwrite or resume)
+    folder = check_out(out, resume=resume, overwrite=overwrite)
     check_item(prior, data, config)
     counted = prior.refit(data)
     if counted is not None:
@@ -158,6 +158,17 @@ def check_item(prior: Prior, data: Data, config: TrainConfig) -> None:
     multiple = int(getattr(prior.network, "multiple", 1))
     if any(n % multiple for n in shape[1:]):
         raise ShapeError("a training item", shape, f"sides that are multiples of {multiple}")
+
+
+def check_out(folder: str | Path, *, resume: bool, overwrite: bool) -> Path:
+    """Checks, before any compute, that a run may write to ``folder``.
+
+    Raises:
+        OutputExistsError: If it is in use, and neither may be replaced nor holds a run to go on.
+        UnwritableFileError: If it cannot be written.
+    """
+    begun = resume and any((Path(folder) / name).exists() for name in OURS)
+    return files.check_folder(folder, overwrite=overwrite or begun)
 
 
 def prepare(folder: Path, *, keep: bool) -> None:

@@ -34,6 +34,7 @@ from torch import Tensor
 from sfumato.denoisers import Coefficients, Condition, Preconditioned
 from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.processes import Level, like
+from sfumato.samplers.variances import interpolated_variance, kernel_kl
 from sfumato.training.times import Times
 
 __all__ = ["WEIGHTS", "Losses", "denoising_loss", "hide_labels", "weight"]
@@ -157,21 +158,12 @@ def denoising_loss(
 
 
 def bound(denoiser: Preconditioned, t: Level, residual: Tensor, second: Tensor) -> Tensor:
-    """KL(q(x_s | x_t, x₀) ‖ p(x_s | x_t)) of each element, for the step from t to s = t − GAP.
-
-    In log-variance it lies between ln β̃ and ln β; the difference of the means is k₀ (x₀ − x̂).
-    """
+    """The cost of the step from t to s = t − GAP, of each element, for the error ``residual``."""
     # the last step has β̃ = 0, so it is trained as the one before it
     t = denoiser.process.level(t.t.clamp(min=2 * GAP))
     s = denoiser.process.level(t.t - GAP)
-    step = t.alpha / s.alpha
-    beta = t.sigma**2 - step**2 * s.sigma**2
-    posterior = beta * s.sigma**2 / t.sigma**2
-    keep = s.alpha * beta / t.sigma**2
-    low, high = like(posterior.log(), second), like(beta.log(), second)
-    log_variance = low + (second + 1) / 2 * (high - low)
-    spread = like(posterior, second) + (like(keep, second) * residual).square()
-    return (log_variance - low + spread * (-log_variance).exp() - 1) / 2
+    variance = interpolated_variance((second + 1) / 2, t, s)
+    return kernel_kl(t, s, residual.square(), variance)
 
 
 def hide_labels(

@@ -88,6 +88,19 @@ def test_a_square_root_ends_where_the_krylov_space_does() -> None:
     torch.testing.assert_close(square_root(lambda x: 0 * x, z, 4), 0 * z)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64])
+def test_a_square_root_takes_no_products_after_the_krylov_space_has_ended(dtype) -> None:
+    products = []
+
+    def scaled(x: torch.Tensor) -> torch.Tensor:
+        products.append(x)
+        return 4 * x
+
+    z = random(3, 500, dtype=dtype)
+    torch.testing.assert_close(square_root(scaled, z, 4), 2 * z)
+    assert len(products) == 1
+
+
 def test_an_itinerary_walks_every_stretch_as_often_as_asked() -> None:
     assert itinerary(4, 2, 2) == [0, 1, 2, 0, 1, 2, 3, 4, 2, 3, 4]
     assert itinerary(3, 1, 1) == [0, 1, 2, 3]

@@ -12,7 +12,7 @@ from sfumato.denoisers import Preconditioned
 from sfumato.errors import InvalidOptionError
 from sfumato.processes import VP, Flow, Gaussian
 from sfumato.training import TrainConfig, checkpoint, loop
-from sfumato.training.histories import History, Piecewise
+from sfumato.training.histories import EVEN, History, Piecewise
 from sfumato.training.times import LogUniform, Times, Uniform
 
 N = 20_000
@@ -32,6 +32,15 @@ def test_bins_are_drawn_by_the_root_of_the_mean_square_of_their_losses() -> None
     share = torch.bincount(found, minlength=8) / N
     expected = (torch.arange(8) + 1.0) / 36
     assert torch.allclose(share, expected, atol=2e-3)
+
+
+def test_a_bin_without_loss_is_still_visited() -> None:
+    history = History(4, length=1)
+    history.add(torch.tensor([0.1, 0.3, 0.6, 0.9]), torch.tensor([0.0, 1.0, 1.0, 2.0]))
+    masses = history.times().masses
+    assert sum(masses) == pytest.approx(1)
+    assert masses[0] == pytest.approx(EVEN / 4)
+    assert masses[3] > masses[1] > masses[0]
 
 
 def test_only_the_last_losses_count() -> None:

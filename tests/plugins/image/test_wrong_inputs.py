@@ -63,6 +63,7 @@ WRONG = {
     "deblur good.png --kernel even.png": "5×4, expected two odd sides",
     "deblur good.png --kernel zeros.npy": "all of it is zero",
     "deblur good.png --kernel gone.npy": "'gone.npy': there is no such file",
+    "super-resolve good.png --factor 2.5": "--factor: 2.5; use a whole number",
     "denoise good.png --nois 3": "Did you mean --noise?",
     "denoise good.png --baseline biharmonic": "needs the operator of inpaint",
     "denoise good.png --prior damaged": "'damaged/prior.safetensors': it is damaged",

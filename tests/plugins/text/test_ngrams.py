@@ -96,7 +96,6 @@ def test_coarse_states_are_the_last_two_letters_and_their_frequencies() -> None:
     assert np.abs(MODEL.coarse.probs[coarse] - share).max() < 5 / sum(seen.values())
     following = MODEL.follow(state)[1][0]
     assert MODEL.coarsen(following).tolist() == MODEL.coarse.follow[coarse].tolist()
-    assert MODEL.coarsen(MODEL.coarse.members[[coarse]]).tolist() == [coarse]
 
 
 def test_a_lattice_over_n_grams_finds_what_enumeration_finds() -> None:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoisers import Estimate
+from sfumato.errors import InvalidOptionError
 from sfumato.inverse.elements import elements
 from sfumato.inverse.problems import Guide, Problem
 from sfumato.processes import Level, like
@@ -33,10 +34,25 @@ __all__ = ["Fused"]
 
 @dataclass(frozen=True)
 class Fused(Guide):
-    """The exact posterior denoiser of masks and of white noise, known or uneven."""
+    """The exact posterior denoiser of masks and of white noise, known or uneven.
+
+    Args:
+        inflation: Factor on the variance of draws of x₀. Elements drawn on their own lack the
+            correlations of the truth, and a network takes a part of them out again as noise; 1
+            where nothing is drawn, or the denoiser is exact.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"mask", "places", "gaussian", "uneven"})
-    exact: ClassVar[bool] = True
+
+    inflation: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.inflation >= 0:
+            raise InvalidOptionError("Fused", f"inflation={self.inflation}", "use 0 or more")
+
+    @property
+    def exact(self) -> bool:
+        return self.inflation == 1
 
     def __call__(self, problem: Problem, x_t: Tensor, t: Level) -> Estimate:
         measured, values, noise = elements(problem)
@@ -50,7 +66,7 @@ class Fused(Guide):
         draw = estimate.sampler
         return Estimate(
             torch.where(sure, values, estimate.mean),
-            variance=None if spread is None else torch.where(sure, 0.0, spread),
+            variance=None if spread is None else torch.where(sure, 0.0, self.inflation * spread),
             sampler=None if draw is None else lambda s: torch.where(sure, values, draw(s)),
         )
 

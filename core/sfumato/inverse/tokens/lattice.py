@@ -3,8 +3,9 @@
 A Markov chain of any order, an n-gram model among them, does not need to be sampled step by step to
 know its posterior: forward filtering over histories and backward smoothing give every marginal, the
 evidence ln p(y) and samples at once (Rabiner, 1989, for chains of few states). Where there are too
-many histories, a beam holds those that promise most. With a beam that holds them all, nothing is
-approximated.
+many histories, a beam holds those that promise most, and of the others a few that stand for all,
+drawn so that no sum changes in the mean (Fearnhead & Clifford, 2003). With a beam that holds them
+all, nothing is approximated. Samples of one row share the histories that were drawn.
 """
 
 from __future__ import annotations
@@ -34,9 +35,8 @@ class Lattice(TokenSolver):
     """Filtering and smoothing over histories.
 
     Args:
-        beam: Histories per place. Up to twice as many are kept, since those beyond it are first
-            shortened to what the coarse chain remembers. If not given, 200, and more where several
-            places in a row are open (400 from 3 on, 1000 from 6 on).
+        beam: Histories per place. If not given, 200, and more where several places in a row are
+            open (1000 from 3 on, 2000 from 6 on).
         floor: Continuations that promise less than this share of the best are left out at once.
         window: Places whose histories are held in memory; longer rows are filtered twice.
 
@@ -71,7 +71,7 @@ class Lattice(TokenSolver):
         tables: list[torch.Tensor] = []
         log_evidence = torch.zeros(shape[0], dtype=torch.float64)
         groups = grouped(problem.sites, real_places(problem))
-        solved = self.solve(problem, groups, uniforms)
+        solved = self.solve(problem, groups, uniforms, seed=streams.seed)
         for index, (group, found) in enumerate(zip(groups, solved, strict=True)):
             x[group.items] = spread(found, group.real)
             tables.append(group.spread(found.marginals[0]))
@@ -92,7 +92,12 @@ class Lattice(TokenSolver):
         )  # fmt: skip
 
     def solve(
-        self, problem: TokenProblem, groups: Sequence[Group], uniforms: np.ndarray | None = None
+        self,
+        problem: TokenProblem,
+        groups: Sequence[Group],
+        uniforms: np.ndarray | None = None,
+        *,
+        seed: int = 0,
     ) -> list[Smoothed]:
         """All that the lattice knows: marginals, likeliest row, samples, what was left out.
 
@@ -100,11 +105,12 @@ class Lattice(TokenSolver):
             problem: Prior and machine.
             groups: Evidence, as ``grouped`` returns it.
             uniforms: Numbers in [0, 1), ``[items, places + 1]``, for a sample of each item.
+            seed: Of the numbers that decide which histories stand for others.
         """
         chain = chain_of(problem.denoiser)
         assert chain is not None  # a need
         beams = [self.beam or wide(group.sites) for group in groups]
-        limits = Limits(floor=self.floor, window=self.window)
+        limits = Limits(floor=self.floor, window=self.window, seed=seed)
         return solve(chain, groups, limits, beams=beams, machine=problem.machine, uniforms=uniforms)
 
 

@@ -10,7 +10,9 @@ does not depend on what comes later:
 The same ratios draw: choose a node at the end, then an arc into it, and so on to the beginning.
 What the beam leaves out is chosen by what the coarse chain promises for the rest of y, so that a
 history is not dropped for a poor start that what follows demands. The coarse chain decides what is
-kept, never what it weighs.
+kept, never what it weighs. Of the histories that promise little some are drawn and stand for the
+others: then the evidence has the right mean however few are kept, which leaving out the poorest
+does not give, and long open stretches read as the chain writes.
 
 Memory: layers of one window of places. Longer rows are filtered twice, from nodes kept at the start
 of every window.
@@ -21,7 +23,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 
@@ -30,6 +31,7 @@ from sfumato.errors import ImpossibleError
 from sfumato.factors.base import Machine
 from sfumato.inverse.tokens.backward import Backward
 from sfumato.inverse.tokens.nodes import Layer, Nodes, Step, expand, shares
+from sfumato.inverse.tokens.promises import Acceptance, acceptance, lookahead
 
 __all__ = ["Limits", "Rows", "Smoothed", "smooth"]
 
@@ -65,8 +67,10 @@ class Smoothed:
         marginals: p(x_i = v | y), ``[items, length, tokens]``; zeros beyond a row's length.
         draws: Samples, ``[samples, length]``; zeros beyond the length.
         best: The likeliest row, ``[items, length]``; zeros beyond the length.
-        log_evidence: ln p(y), a lower bound where something was left out.
-        lost: Share of the mass that the beam left out, summed over places, per item.
+        log_evidence: ln of an estimate of p(y), which is unbiased but for what is below the floor;
+            exact if nothing was left out.
+        lost: Share of the mass that others stand for or that fell below the floor, summed over
+            places, per item.
     """
 
     marginals: Float[ndarray, "items length tokens"]
@@ -81,14 +85,16 @@ class Limits:
     """How much a lattice may hold.
 
     Args:
-        beam: Nodes per item and place; twice as many where the coarse ones are counted.
+        beam: Nodes per item and place.
         floor: Continuations that promise less than this share of the best are left out.
         window: Places whose layers are held in memory.
+        seed: Of the numbers that decide which histories stand for others.
     """
 
     beam: int = 200
     floor: float = 1e-7
     window: int = 1024
+    seed: int = 0
 
 
 def smooth(
@@ -133,8 +139,13 @@ class Search:
         self.length = int(rows.lengths.max(initial=0))
         self.kept: list[Layer] = []
         self.kept_from = -1
+        # the first numbers are the same however long the longest row is
+        self.chance = np.random.default_rng(limits.seed).random((self.length, 2))
         machine = rows.machine
-        self.potentials = None if machine is None else potentials(machine, rows, chain)
+        self.accepting: Acceptance | None = None
+        if machine is not None:
+            together = np.logaddexp.reduce(rows.sites, axis=0)
+            self.accepting = acceptance(machine, chain.coarse, together)
         self.final = None if machine is None else np.exp(machine.final.double().numpy())
 
     def start(self) -> Nodes:
@@ -175,13 +186,12 @@ class Search:
         """The layers of one window, what they add to ln p(y), and the share left out."""
         stop = min(start + self.limits.window, self.length)
         like, scale = self.likelihoods(start, min(stop + REACH, self.length))
-        ahead = self.lookahead(like, start)
+        ahead = lookahead(self.chain.coarse, like, self.rows.lengths - start)
         layers: list[Layer] = []
         gained, lost = np.zeros(len(self.rows.lengths)), np.zeros(len(self.rows.lengths))
         for place in range(start, stop):
             i = place - start
-            potential = None if self.potentials is None else self.potentials[place + 1]
-            step = Step(place, like[:, i], ahead[i], potential)
+            step = Step(place, like[:, i], ahead[i], self.chance[place], self.accepting)
             going = self.rows.lengths > place
             live = np.flatnonzero(going[nodes.item])
             layer, total, gone = expand(
@@ -228,41 +238,3 @@ class Search:
         top = np.where(beyond, 0.0, top)
         like = np.exp(np.where(beyond[..., None], 0.0, sites) - top[..., None])
         return like, top
-
-    def lookahead(self, like: ndarray, start: int) -> Float[ndarray, "places items coarse"]:
-        """p(y after each place | coarse state there), each divided by its largest."""
-        coarse = self.chain.coarse
-        items, places, _ = like.shape
-        ahead = np.ones((places, items, len(coarse.probs)))
-        for item in range(items):
-            b = ahead[-1, item]
-            for i in range(min(places, int(self.rows.lengths[item]) - start) - 2, -1, -1):
-                tokens = np.flatnonzero(like[item, i + 1] > 1e-12)
-                if len(tokens) == like.shape[2]:
-                    b = np.einsum("cv,cv,v->c", coarse.probs, b[coarse.follow], like[item, i + 1])
-                else:
-                    part = coarse.probs[:, tokens] * b[coarse.follow[:, tokens]]
-                    b = part @ like[item, i + 1, tokens]
-                b = b / b.max() if b.max() > 0 else np.ones_like(b)
-                ahead[i, item] = b
-        return ahead
-
-
-def potentials(machine: Machine, rows: Rows, chain: Sequential) -> Float[ndarray, "places states"]:
-    """What each state of the machine promises for the rest, if tokens were independent."""
-    length = int(rows.lengths.max(initial=0))
-    common = np.log(np.maximum(chain.coarse.probs.mean(axis=0), 1e-12))
-    log_b = machine.final.double().unsqueeze(0)
-    found = [np.exp(relative(log_b.numpy()[0]))]
-    for place in range(length - 1, -1, -1):
-        belief = torch.from_numpy(np.logaddexp.reduce(rows.sites[:, place], axis=0) + common)
-        log_b = machine.backward(place, log_b, belief.log_softmax(dim=0).unsqueeze(0))
-        log_b = torch.from_numpy(relative(log_b.numpy()))
-        found.append(np.exp(log_b.numpy()[0]))
-    return np.array(found[::-1])
-
-
-def relative(logs: ndarray) -> ndarray:
-    """Logarithms less their largest, unless all are −∞."""
-    top = logs.max()
-    return logs - top if np.isfinite(top) else logs

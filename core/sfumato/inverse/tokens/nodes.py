@@ -2,8 +2,8 @@
 
 A node stands for all histories of an item with the same state of the chain and of the machine; its
 mass is p(state | y up to here). An arc is a node, a token and the node that it leads to. Of more
-nodes than the beam holds, those that promise least are replaced by nodes of the coarse chain, which
-forget the far past but keep the mass.
+nodes than the beam holds, those that promise most are kept; of the others some are drawn, and stand
+for those that were not.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy import ndarray
 
 from sfumato.denoisers.sequential import Sequential
 from sfumato.factors.base import Machine
+from sfumato.inverse.tokens.promises import Acceptance
 
 __all__ = ["Layer", "Nodes", "Step", "expand", "shares"]
 
@@ -74,13 +75,15 @@ class Step:
         place: Which, for the machine.
         like: p(y_i | x_i = v) up to a factor, per item.
         ahead: What the coarse state after the place promises for the rest of y, per item.
-        potential: The same for states of the machine; ``None`` without one.
+        chance: Numbers in [0, 1) that decide which histories are kept.
+        accepting: What states of the machine promise; ``None`` without one.
     """
 
     place: int
     like: Float[ndarray, "items tokens"]
     ahead: Float[ndarray, "items coarse"]
-    potential: Float[ndarray, " states"] | None = None
+    chance: Float[ndarray, " 2"]
+    accepting: Acceptance | None = None
 
 
 def shares(mass: ndarray, item: ndarray, items: int) -> tuple[ndarray, ndarray]:
@@ -107,12 +110,12 @@ def expand(
     """
     items = len(step.like)
     ways = promising(chain, candidates(chain, machine, nodes, live, step, floor), nodes, step)
-    promised = np.bincount(ways.item, ways.promise, items)
-    ways, target, first = beamed(chain, likely(ways, items, beam, floor), beam)
+    whole = np.bincount(ways.item, ways.promise, items)
+    ways, target, first = thinned(promised(ways, items, floor), beam, step.chance)
+    own = np.bincount(ways.item, ways.promise / ways.stands, items)
+    lost = 1 - own / np.where(whole > 0, whole, 1)
     joint, kept = shares(ways.weight, ways.item, items)
-    lost = 1 - np.bincount(ways.item, ways.promise, items) / np.where(promised > 0, promised, 1)
-    peak = ways.weight * nodes.peak[ways.node] / nodes.mass[ways.node]
-    peak = peak / highest(peak, ways.item, items)[ways.item]
+    peak = ways.peak / highest(ways.peak, ways.item, items)[ways.item]
     reached = Nodes(
         ways.item[first], ways.state[first], ways.coarse[first], ways.machine[first],
         np.bincount(target, joint, len(first)).astype(float), highest(peak, target, len(first)),
@@ -133,6 +136,8 @@ class Ways:
         machine: State of the machine afterwards.
         item: Whose.
         coarse: Coarse state afterwards.
+        peak: Weight of the likeliest history alone that goes on in this way.
+        stands: For how many like itself it stands: what its weight was multiplied by.
         promise: Weight times what is expected of the rest.
     """
 
@@ -143,11 +148,20 @@ class Ways:
     machine: Int[ndarray, " n"]
     item: Int[ndarray, " n"]
     coarse: Int[ndarray, " n"]
+    peak: Float[ndarray, " n"]
+    stands: Float[ndarray, " n"]
     promise: Float[ndarray, " n"]
 
     def pick(self, index: Int[ndarray, " _"]) -> Ways:
         """Some of them."""
         return Ways(*(getattr(self, entry.name)[index] for entry in fields(self)))
+
+    def weighed(self, factor: Float[ndarray, " n"]) -> Ways:
+        """Those that are left when each is to stand for so many."""
+        return replace(
+            self, weight=self.weight * factor, promise=self.promise * factor,
+            stands=self.stands * factor,
+        ).pick(np.flatnonzero(factor))  # fmt: skip
 
 
 def candidates(
@@ -173,7 +187,9 @@ def candidates(
         some = np.flatnonzero(weight)
         row, token, after, weight = row[some], token[some], after[some], weight[some]
     node, state = live[row], following[own[row], token]
-    return Ways(node, token, weight, state, after, nodes.item[node], node, weight)
+    peak = weight * nodes.peak[node] / nodes.mass[node]
+    one = np.ones(len(node))
+    return Ways(node, token, weight, state, after, nodes.item[node], node, peak, one, weight)
 
 
 def read(
@@ -205,53 +221,70 @@ def promising(chain: Sequential, ways: Ways, nodes: Nodes, step: Step) -> Ways:
     """
     coarse = chain.coarse.follow[nodes.coarse[ways.node], ways.token]
     ahead = step.ahead[ways.item, coarse]
-    if step.potential is not None:
-        ahead = ahead * step.potential[ways.machine]
+    if step.accepting is not None:
+        ahead = ahead * step.accepting.at(step.place, ways.machine, coarse, ways.token)
     some = highest(ways.weight * ahead, ways.item, len(step.like)) > 0
     promise = ways.weight * np.where(some[ways.item], ahead, 1)
     return replace(ways, coarse=coarse, promise=promise)
 
 
-def likely(ways: Ways, items: int, beam: int, floor: float) -> Ways:
-    """What promises at least a share ``floor`` of the best, and at most eight beams of it."""
+def promised(ways: Ways, items: int, floor: float) -> Ways:
+    """Those that promise at least a share ``floor`` of their item's best."""
     best = highest(ways.promise, ways.item, items)
-    keep = np.flatnonzero(ways.promise > floor * best[ways.item])
-    if len(keep) > 8 * beam:
-        keep = keep[ranks(ways.promise[keep], ways.item[keep]) < 8 * beam]
-    return ways.pick(keep)
+    return ways.pick(np.flatnonzero(ways.promise > floor * best[ways.item]))
 
 
-def beamed(chain: Sequential, ways: Ways, beam: int) -> tuple[Ways, ndarray, ndarray]:
-    """Ways to the nodes that the beam holds, the node of each way, and a way of each node."""
+def thinned(ways: Ways, beam: int, chance: Float[ndarray, " 2"]) -> tuple[Ways, ndarray, ndarray]:
+    """Ways to at most ``beam`` nodes of an item, the node of each way, and a way of each node."""
+    ways = ways.weighed(survivors(ways.promise, ways.item, 8 * beam, chance[0]))
     target, first = merged(ways)
     if len(first) <= beam:
         return ways, target, first
-    far = ranks(np.bincount(target, ways.promise), ways.item[first]) >= beam
-    if far.any() and chain.coarse.members is not None:
-        state = np.where(far[target], chain.coarse.members[ways.coarse], ways.state)
-        ways = replace(ways, state=state)
-        target, first = merged(ways)
-        far = ranks(np.bincount(target, ways.promise), ways.item[first]) >= 2 * beam
-    if far.any():
-        ways = ways.pick(np.flatnonzero(~far[target]))
-        target, first = merged(ways)
-    return ways, target, first
+    promise = np.bincount(target, ways.promise)
+    ways = ways.weighed(survivors(promise, ways.item[first], beam, chance[1])[target])
+    return ways, *merged(ways)
+
+
+def survivors(
+    worth: Float[ndarray, " n"], item: Int[ndarray, " n"], size: int, u: float
+) -> Float[ndarray, " n"]:
+    """By what each entry is multiplied so that at most ``size`` entries of an item are left."""
+    factor = np.ones(len(worth))
+    for crowded in np.flatnonzero(np.bincount(item) > size):
+        own = np.flatnonzero(item == crowded)
+        factor[own] = resampled(worth[own], size, u)
+    return factor
+
+
+def resampled(worth: Float[ndarray, " n"], size: int, u: float) -> Float[ndarray, " n"]:
+    """Factors, 0 for all but ``size`` entries, that change no sum over the entries in the mean.
+
+    Entries worth more than c stay as they are. Of the others each survives with chance worth/c, and
+    is worth c then; c makes their number right. Of all ways to keep so many entries without bias
+    this one disturbs them least (Fearnhead & Clifford, 2003, section 3). One number u chooses along
+    the row of entries: systematic sampling.
+
+    Args:
+        worth: Not negative; more than ``size`` entries.
+        size: How many to keep.
+        u: Uniform in [0, 1).
+    """
+    ordered = np.sort(worth)
+    rest = np.cumsum(ordered)[::-1][:size]
+    room = np.arange(size, 0, -1)
+    heavy = int(np.argmax(ordered[::-1][:size] * room <= rest))
+    c = max(rest[heavy] / room[heavy], np.finfo(float).tiny)
+    share = np.minimum(worth / c, 1)
+    light = np.where(share < 1, share, 0)
+    ends = np.floor(np.concatenate([[0.0], np.cumsum(light)]) + u)
+    chosen = (ends[1:] > ends[:-1]) | (share == 1)
+    return np.where(chosen, 1 / np.where(chosen, share, 1), 0.0)
 
 
 def highest(values: ndarray, group: ndarray, groups: int) -> Float[ndarray, " groups"]:
     """The highest value of each group, 0 where it has none."""
     found = np.zeros(groups)
     np.maximum.at(found, group, values)
-    return found
-
-
-def ranks(worth: ndarray, item: ndarray) -> Int[ndarray, " n"]:
-    """The rank of each entry within its item, 0 for the highest; ties in their order."""
-    order = np.lexsort((-worth, item))
-    ordered = item[order]
-    begin = np.searchsorted(ordered, ordered)
-    found = np.empty(len(worth), np.int64)
-    found[order] = np.arange(len(worth)) - begin
     return found
 
 
