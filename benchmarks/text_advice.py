@@ -105,7 +105,7 @@ def powers(loss: Callable[[Tensor], Tensor]) -> tuple[float, float, float]:
 
     search.step(step)  # type: ignore[no-untyped-call]
     first, second = value.detach().tolist()
-    return first, second, float(loss(value))
+    return first, second, float(loss(value.detach()))
 
 
 def gaps(found: Sequence[Case], task: str, letters: float) -> dict[str, Any]:

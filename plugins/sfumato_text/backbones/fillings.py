@@ -86,7 +86,7 @@ class Fillings:
             layers.append((k, v))
             x = layer.after(x, attend(q, k, v, self.allowed[side]))
         states, turn = net.norms[side](x), self.turned(everywhere)
-        fusions = [fusion.told(states, side, turn) for fusion in net.fusions]
+        fusions = [fusion.told(states, side, turn) for fusion in net.joins]
         self.around.append(Reading(everywhere, layers, fusions))
         self.states.append(states)
 
@@ -121,7 +121,7 @@ class Fillings:
         states, turn = net.norms[side](x), self.turned(at)
         x = net.join[side](states) + net.join[other](self.states[other][:, at])
         mask = torch.cat([old, far, new], dim=1)
-        for number, fusion in enumerate(net.fusions):
+        for number, fusion in enumerate(net.joins):
             own = grown(reading.fusions, number, fusion.told(states, side, turn))
             shared = joined(
                 cut(self.around[side].fusions[number], before), self.around[other].fusions[number]

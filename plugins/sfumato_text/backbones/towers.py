@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -174,9 +174,14 @@ class Towers(nn.Module):
         self.start(layers)
 
     @property
-    def sides(self) -> tuple[nn.ModuleList, nn.ModuleList]:
+    def sides(self) -> list[list[Layer]]:
         """The layers of both towers."""
-        return self.left, self.right
+        return [[cast("Layer", layer) for layer in side] for side in (self.left, self.right)]
+
+    @property
+    def joins(self) -> list[Fusion]:
+        """The layers that join the towers."""
+        return [cast("Fusion", fusion) for fusion in self.fusions]
 
     @property
     def fillings(self) -> Callable[..., Any] | None:

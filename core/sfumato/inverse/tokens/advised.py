@@ -78,8 +78,8 @@ class Advised(TokenSolver):
     joint: int = 32
     chain: float = 0.5
     trust: float = 0.6
-    temper: float = 0.5
-    advice: float = 0.18
+    temper: float = 0.7
+    advice: float = 0.15
 
     def __post_init__(self) -> None:
         numbers = (self.chain, self.trust, self.temper, self.advice)
