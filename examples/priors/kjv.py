@@ -7,8 +7,8 @@
 ``network/`` is what ``kjv_network.py`` wrote; without it the prior is the counts alone.
 
 Every n-gram of up to 14 characters of 3.7 million, with discounts that are chosen on the validation
-blocks (``sfumato_text.verses``); takes about a minute. Nothing is random. The test blocks are
-scored once, at the end.
+blocks (``sfumato_text.verses``); takes about a minute, and two more for the network's scores on
+test blocks. Nothing is random. The test blocks are scored once, at the end.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kjv_patterns import measures
 
 from sfumato.denoisers.sequential import walk
 from sfumato.priors import Prior
@@ -47,6 +48,34 @@ def bits(model: NGrams, blocks: Sequence[str]) -> float:
     return float(-sum(row.sum() for row in logs) / sum(map(len, blocks)) / math.log(2))
 
 
+WINDOWS, LENGTH = 200, 192
+"""Of test blocks, in which a network's scores are measured."""
+
+
+def network_card(prior: TokenPrior, blocks: Sequence[str]) -> dict[str, Any]:
+    """How a network was trained, and how well it fills gaps; bits per letter.
+
+    Args:
+        prior: As ``kjv_network.py`` writes it.
+        blocks: Test blocks.
+    """
+    expert, trained = prior.experts[0], dict(prior.card["training"])
+    last = trained.pop("history")[-1]
+    text = prior.codec.encode("".join(blocks))
+    starts = torch.linspace(0, len(text) - LENGTH, WINDOWS).long()
+    found = measures(expert.module, text[starts[:, None] + torch.arange(LENGTH)])
+    return trained | {
+        "script": "examples/priors/kjv_network.py",
+        "parameters": sum(p.numel() for p in expert.module.parameters()),
+        **{name: last.pop(name) for name in ("steps", "letters", "seconds")},
+        "bits_per_letter": {
+            "validation": {k: v for k, v in last.items() if k in found},
+            "training": {k: last[f"training_{k}"] for k in found},
+            "test": {k: round(v, 4) for k, v in found.items()},
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("verses", type=Path, help="one verse a line, with its reference")
@@ -72,7 +101,7 @@ def main() -> None:
         joined = Prior.load(arguments.network)
         assert isinstance(joined, TokenPrior)
         experts += joined.experts
-        card["network"] = joined.card.get("training", {})
+        card["network"] = network_card(joined, parts.test)
     prior = TokenPrior.of(experts, Absorbing(model.tokens), alphabet, plugin="text", card=card)
     print(prior.save(arguments.out, overwrite=True, dtype=torch.float16), scores)
 

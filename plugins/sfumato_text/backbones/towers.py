@@ -19,6 +19,10 @@ tables: what a small network would otherwise need its first layers for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -49,10 +53,17 @@ class Layer(nn.Module):
         self.mlp = GatedMLP(width, hidden)
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], allowed: Tensor) -> Tensor:
+        return self.after(x, attend(*self.project(x, turn), allowed))
+
+    def project(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, ``[batch, heads, length, width of a head]``."""
         batch, length, _ = x.shape
         split = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1)
         q, k, v = split.permute(2, 0, 3, 1, 4)
-        seen = attend(rotate(q, turn), rotate(k, turn), v, allowed)
+        return rotate(q, turn), rotate(k, turn), v
+
+    def after(self, x: Tensor, seen: Tensor) -> Tensor:
+        """States after the layer, from those before it and what attention saw."""
         x = x + self.drop(self.out(seen.transpose(1, 2).flatten(2)))
         found: Tensor = x + self.drop(self.mlp(self.norm2(x)))
         return found
@@ -75,14 +86,25 @@ class Fusion(nn.Module):
     def forward(
         self, x: Tensor, towers: tuple[Tensor, Tensor], turn: tuple[Tensor, Tensor], allowed: Tensor
     ) -> Tensor:
+        keys, values = zip(*(self.told(s, i, turn) for i, s in enumerate(towers)), strict=True)
+        seen = (torch.cat(keys, dim=2), torch.cat(values, dim=2))
+        return self.after(x, attend(self.asked(x, turn), *seen, allowed))
+
+    def asked(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """Queries, ``[batch, heads, length, width of a head]``."""
         batch, length, _ = x.shape
         q = self.q(self.norm1(x)).view(batch, length, self.heads, -1).transpose(1, 2)
-        keys, values = [], []
-        for project, states in zip((self.left, self.right), towers, strict=True):
-            k, v = project(states).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-            keys.append(rotate(k, turn))
-            values.append(v)
-        seen = attend(rotate(q, turn), torch.cat(keys, dim=2), torch.cat(values, dim=2), allowed)
+        return rotate(q, turn)
+
+    def told(self, states: Tensor, side: int, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Keys and values of a tower's states; ``side`` 0 is the left tower."""
+        batch, length, _ = states.shape
+        both = (self.right if side else self.left)(states).view(batch, length, 2, self.heads, -1)
+        k, v = both.permute(2, 0, 3, 1, 4)
+        return rotate(k, turn), v
+
+    def after(self, x: Tensor, seen: Tensor) -> Tensor:
+        """States after the layer, from those before it and what attention saw."""
         x = x + self.drop(self.out(seen.transpose(1, 2).flatten(2)))
         found: Tensor = x + self.drop(self.mlp(self.norm2(x)))
         return found
@@ -103,6 +125,8 @@ class Towers(nn.Module):
         reach: How many places a layer sees on either side; the length of the texts it is trained
             on. Texts may have any length.
         dropout: Share of what a layer adds that is left out in training (Srivastava et al., 2014).
+        ordered: Whether it was trained with towers that are shown different things. Only then is
+            one pass the chain rule, and only then are there ``fillings``.
 
     Raises:
         InvalidOptionError: If ``heads`` does not divide ``width`` into even parts.
@@ -124,13 +148,15 @@ class Towers(nn.Module):
         table_width: int = 32,
         reach: int = 192,
         dropout: float = 0.0,
+        ordered: bool = False,
     ) -> None:
         super().__init__()
         if width % (2 * heads):
             raise InvalidOptionError(
                 "towers", f"width={width}, heads={heads}", "use a width that 2·heads divides"
             )
-        self.tokens, self.rows, self.reach = tokens, triples, reach
+        self.tokens, self.rows, self.reach, self.base = tokens, triples, reach, BASE
+        self.ordered = ordered
         self.states = tokens + 2  # tokens, MASK, and the edge of the text
         self.turned, self.drop = width // heads, nn.Dropout(dropout)
         self.symbols = nn.Embedding(self.states, width)
@@ -146,6 +172,23 @@ class Towers(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, tokens)
         self.start(layers)
+
+    @property
+    def sides(self) -> list[list[Layer]]:
+        """The layers of both towers."""
+        return [[cast("Layer", layer) for layer in side] for side in (self.left, self.right)]
+
+    @property
+    def joins(self) -> list[Fusion]:
+        """The layers that join the towers."""
+        return [cast("Fusion", fusion) for fusion in self.fusions]
+
+    @property
+    def fillings(self) -> Callable[..., Any] | None:
+        """Makes what judges and writes fillings; ``None`` if it has not learnt to."""
+        from sfumato_text.backbones.fillings import Fillings
+
+        return partial(Fillings, self) if self.ordered else None
 
     def start(self, layers: int) -> None:
         """Initial weights: every layer begins near the identity, the output near even."""

@@ -10,6 +10,7 @@ from sfumato.denoisers import TokenNetwork
 from sfumato.errors import InvalidOptionError
 from sfumato.processes import Absorbing
 from sfumato_text.backbones.attention import attend, rotate, rotations
+from sfumato_text.backbones.fillings import Fillings
 from sfumato_text.backbones.towers import Towers
 
 K, L = 9, 24
@@ -110,6 +111,48 @@ def test_a_gap_shown_to_one_tower_has_the_chain_rule_of_its_letters(network: Tow
         assert float(own.sum(dim=1).exp().sum()) == pytest.approx(1, abs=1e-10)
         first = own[:, 0 if left is filled else 1]  # what is read first knows nothing of the other
         assert len(first.mul(1e9).round().unique()) == K
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [0, 1])
+def test_fillings_are_judged_as_by_a_whole_pass(network: Towers, side: int) -> None:
+    row, places = texts(1, 40)[0].clamp(max=K - 1), torch.zeros(40, dtype=torch.bool)
+    places[[15, 16, 19, 20]] = True
+    filled = row.repeat(6, 1)
+    filled[:, places] = torch.randint(0, K, (6, 4), generator=torch.Generator().manual_seed(1))
+    hidden = filled.masked_fill(places, K)
+    read = (hidden, filled) if side else (filled, hidden)
+    logs = network(read[0], everywhere(filled)[:1], read[1]).log_softmax(dim=-1)
+    whole = (logs.gather(-1, filled.unsqueeze(-1))[..., 0] * places).sum(dim=1)
+    told: list[int] = []
+    found = Fillings(network, row, places, told.append).log_prob(filled, side)
+    assert torch.allclose(found, whole, atol=1e-10)
+    assert told == [6]
+
+
+@pytest.mark.parametrize("at", [0, L - 2], ids=["at the beginning", "at the end"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_fillings_are_drawn_with_the_probability_that_they_have(
+    network: Towers, side: int, at: int
+) -> None:
+    row, places = texts(1)[0].clamp(max=K - 1), torch.zeros(L, dtype=torch.bool)
+    places[at : at + 2] = True
+    fillings, n = Fillings(network, row, places), 3000
+    u = torch.rand(n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(side))
+    drawn = fillings.draw(u, side)
+    assert torch.equal(drawn[:, ~places], row[~places].expand(n, -1))
+    every = row.repeat(K * K, 1)
+    every[:, places] = torch.cartesian_prod(torch.arange(K), torch.arange(K))
+    chance = fillings.log_prob(every, side).exp()
+    share = torch.bincount(drawn[:, at] * K + drawn[:, at + 1], minlength=K * K) / n
+    assert float(chance.sum()) == pytest.approx(1, abs=1e-9)
+    assert float((share - chance).abs().max()) < 5 * 0.5 / n**0.5
+
+
+def test_only_a_network_that_learnt_it_offers_fillings() -> None:
+    sizes = {"tokens": K, "width": 16, "heads": 2, "layers": 1, "hidden": 24, "triples": 64}
+    assert Towers(**sizes).fillings is None
+    assert callable(Towers(**sizes, ordered=True).fillings)
 
 
 def test_dropout_is_for_training_only() -> None:

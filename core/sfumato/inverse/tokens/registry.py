@@ -64,7 +64,7 @@ class Method:
 
 TABLE: dict[str, Method] = {
     "lattice": Method("tokens.lattice:Lattice", EXACT, ("sequential", "unweighted"), 0, 1, 1, "all texts at once, by their histories; marginals, evidence and samples"),
-    "advised": Method("tokens.advised:Advised", BIASED, ("absorbing", "advised", "unweighted"), 200, 1, 1, "the chain's lattice, its draws or marginals weighed by the other experts"),
+    "advised": Method("tokens.advised:Advised", BIASED, ("absorbing", "advised", "unweighted"), 700, 1, 1, "the chain's lattice, its draws or marginals weighed by the other experts"),
     "clamp": Method("tokens.clamp:Clamp", EXACT, ("absorbing", "given", "memoryless", "unweighted"), 1, None, 1, "known tokens held, gaps filled one place at a time; nothing is approximated"),
     "channel-start": Method("tokens.channel_start:ChannelStart", EXACT, ("memoryless", "unweighted", "channel"), 1, 64, 1, "y is a state of the process; its reverse chain from there"),
     "twisted": Method("tokens.twisted:TwistedSMC", EXACT, ("absorbing",), 64, None, 1, "particles that look ahead through the beliefs; weights and evidence"),
