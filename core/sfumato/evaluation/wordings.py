@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from sfumato.signals import Signal
 if TYPE_CHECKING:
     from sfumato.results import Result
 
-__all__ = ["Gauge", "facts", "gauge", "honesty", "run_facts", "score_table", "verdict"]
+__all__ = [
+    "Gauge", "facts", "gauge", "honesty", "meanings", "run_facts", "score_table", "verdict",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,31 @@ def score_table(
     reference: Signal | Tensor | None,
     baselines: Mapping[str, Tensor],
 ) -> tuple[tuple[str, ...], ...]:
-    """Metrics in columns, estimates in rows."""
+    """Metrics in columns, estimates in rows; as many decimals in a column as its largest needs."""
     if scores is None or reference is None or not scores.mean:
         return ()
     truth = reference.data if isinstance(reference, Signal) else reference
     rows = {"Posterior mean": scores.mean, "One sample": scores.sample}
     for name, estimate in baselines.items():
         rows[name] = measure(load_plugin(plugin), estimate, truth.to(estimate), scores.mean)[0]
-    head = ("", *scores.mean)
-    return (head, *((name, *(f"{v:.4g}" for v in row.values())) for name, row in rows.items()))
+    columns = [column([row[metric] for row in rows.values()]) for metric in scores.mean]
+    return (("", *scores.mean), *zip(rows, *columns, strict=True))
+
+
+def column(values: Sequence[float]) -> list[str]:
+    """Numbers below each other: equal decimals, and four digits of the largest finite one."""
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    decimals = 3 - math.floor(math.log10(largest)) if largest else 0
+    return [f"{value:.{max(decimals, 0)}f}" for value in values]
+
+
+def meanings(scores: Scores | None, plugin: str) -> dict[str, str]:
+    """What each metric of a result is: the first sentence of its own description."""
+    if scores is None or not plugin:
+        return {}
+    known = {name: load_plugin(plugin).part("metrics", name) for name in scores.mean}
+    said = {name: (metric.__doc__ or "").split("\n")[0] for name, metric in known.items()}
+    return {name: text for name, text in said.items() if text}
 
 
 def run_facts(record: Mapping[str, Any]) -> dict[str, str]:
