@@ -126,7 +126,7 @@ class Section:
             gauge=gauge(result),
             facts=facts(result),
             scores=score_table(scores, plugin, reference, others),
-            meanings=meanings(scores, plugin),
+            meanings=meanings(() if scores is None else scores.mean, plugin),
             honesty={} if scores is None else honesty(scores),
             run=run_facts(result.record),
             notes=tuple(notes),

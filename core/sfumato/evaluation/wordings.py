@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sfumato.evaluation.scores import Scores, measure
+from sfumato.evaluation.scores import Scores, aligned, measure
 from sfumato.registry import load_plugin
 from sfumato.signals import Signal
 
@@ -107,22 +107,13 @@ def score_table(
     rows = {"Posterior mean": scores.mean, "One sample": scores.sample}
     for name, estimate in baselines.items():
         rows[name] = measure(load_plugin(plugin), estimate, truth.to(estimate), scores.mean)[0]
-    columns = [column([row[metric] for row in rows.values()]) for metric in scores.mean]
+    columns = [aligned([row[metric] for row in rows.values()]) for metric in scores.mean]
     return (("", *scores.mean), *zip(rows, *columns, strict=True))
 
 
-def column(values: Sequence[float]) -> list[str]:
-    """Numbers below each other: equal decimals, and four digits of the largest finite one."""
-    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
-    decimals = 3 - math.floor(math.log10(largest)) if largest else 0
-    return [f"{value:.{max(decimals, 0)}f}" for value in values]
-
-
-def meanings(scores: Scores | None, plugin: str) -> dict[str, str]:
-    """What each metric of a result is: the first sentence of its own description."""
-    if scores is None or not plugin:
-        return {}
-    known = {name: load_plugin(plugin).part("metrics", name) for name in scores.mean}
+def meanings(metrics: Iterable[str], plugin: str) -> dict[str, str]:
+    """What metrics of a plugin are: the first line of each one's own description."""
+    known = {name: load_plugin(plugin).part("metrics", name) for name in metrics}
     said = {name: (metric.__doc__ or "").split("\n")[0] for name, metric in known.items()}
     return {name: text for name, text in said.items() if text}
 

@@ -199,7 +199,7 @@ def test_several_sections_have_their_own_headings(tmp_path: Path) -> None:
     assert "<dt>Seed</dt><dd>0</dd>" in text
 
 
-def test_scores_of_a_column_have_equal_decimals() -> None:
+def test_scores_of_a_column_have_equal_decimals_and_meanings() -> None:
     result = replace(example(3, 40, 40), record={"plugin": "image"})
     scores = Scores({"psnr": 27.571, "mae": 0.0188}, {"psnr": math.inf, "mae": 0.021663}, 0.9, 0.5)
     truth = torch.zeros(3, 40, 40)
