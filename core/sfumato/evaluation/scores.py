@@ -8,7 +8,7 @@ deviation with the absolute error (the places called uncertain should be the wro
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sfumato.results import Result
     from sfumato.token_results import TokenResult
 
-__all__ = ["Scores", "TokenScores", "correlation", "measure", "score", "score_tokens"]
+__all__ = ["Scores", "TokenScores", "aligned", "correlation", "measure", "score", "score_tokens"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class TokenScores:
         for name, value in self.estimate.items():
             before = self.source.get(name, math.nan)
             cells = (before, value, self.sample.get(name, math.nan))
-            rows.append((name, *("" if math.isnan(v) else f"{v:.4g}" for v in cells)))
+            rows.append((name, *aligned(cells)))
         return tuple(rows)
 
 
@@ -156,6 +156,13 @@ def measure(
         except MissingDependencyError as error:
             skipped[name] = str(error)
     return values, skipped
+
+
+def aligned(values: Sequence[float]) -> list[str]:
+    """Numbers of one metric with equal decimals: four digits of the largest; – for NaN."""
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    decimals = max(3 - math.floor(math.log10(largest)), 0) if largest else 0
+    return ["–" if math.isnan(value) else f"{value:.{decimals}f}" for value in values]
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

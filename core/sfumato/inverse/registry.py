@@ -211,7 +211,7 @@ PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 SEVERAL = {
-    "fused": "fused is exact for any prior; give it 30 steps",
+    "fused": "fused approximates nothing but the network; give it 30 steps",
     "tds": "tds weighs the modes rightly; other guides and MAP-like methods do not",
 }
 """What to use where the posterior has several modes, best first."""

@@ -88,13 +88,13 @@ class Scratch(MaskedLM):
     """A masked language model without weights, over ``tokens`` and MASK.
 
     Args:
+        own: Settings of this architecture alone.
         tokens: K.
         width: Of the states.
         heads: Of attention.
         layers: How many.
         hidden: Width of the feed-forward layers; ``widening``·width if 0.
         length: Longest text, where positions are learnt.
-        own: Settings of this architecture alone.
     """
 
     family: ClassVar[str]
@@ -102,6 +102,8 @@ class Scratch(MaskedLM):
 
     def __init__(
         self,
+        own: Mapping[str, Any] | None = None,
+        /,
         *,
         tokens: int,
         width: int = 192,
@@ -109,7 +111,6 @@ class Scratch(MaskedLM):
         layers: int = 4,
         hidden: int = 0,
         length: int = 1024,
-        own: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             config={
@@ -143,7 +144,7 @@ class ModernBert(Scratch):
 
     def __init__(self, *, local: int = 128, **sizes: int) -> None:
         special = dict.fromkeys(f"{kind}_token_id" for kind in ("cls", "sep", "bos", "eos"))
-        super().__init__(own={"local_attention": local, **special}, **sizes)
+        super().__init__({"local_attention": local, **special}, **sizes)
 
 
 class EuroBert(Scratch):
@@ -163,7 +164,7 @@ class EuroBert(Scratch):
             "num_key_value_heads": groups or heads, "bos_token_id": None, "eos_token_id": None,
             "mask_token_id": tokens,
         }  # fmt: skip
-        super().__init__(tokens=tokens, heads=heads, own=own, **sizes)
+        super().__init__(own, tokens=tokens, heads=heads, **sizes)
 
 
 def longest(config: Any) -> int:
