@@ -45,8 +45,9 @@ def invert_logs(
     log_weights: Float[Tensor, "*places tokens"], u: Float[Tensor, "*places"]
 ) -> Int[Tensor, "*places"]:
     """``invert`` of logarithms, however small the weights; any token where all are −∞."""
-    top = log_weights.amax(dim=-1, keepdim=True).clamp(min=-1e300)
-    return invert((log_weights.double() - top).exp(), u)
+    exact = log_weights.double()
+    top = exact.amax(dim=-1, keepdim=True).clamp(min=-1e300)
+    return invert((exact - top).exp(), u)
 
 
 def categorical(
