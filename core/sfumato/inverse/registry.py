@@ -193,11 +193,7 @@ def choose(operator: Operator, denoiser: Denoiser, *, budget: int | None = None)
 PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("mmps-exact", ("linear",), "the prior knows its covariance: no backward pass"),
     ("denoising", (), "y is a state of the prior's process; only the network approximates"),
-    (
-        "fused-gibbs",
-        ("learned",),
-        "y and x_t are one state of the prior's process; rounds mend what a network fills in too rashly",
-    ),
+    ("fused-gibbs", ("learned",), "y and x_t are one state; rounds mend what a network fills in"),
     ("fused", (), "y and x_t are one state of the prior's process; only the network approximates"),
     ("proximal", (), "the prior reports its variance; calibrated draws, no backward pass"),
     ("matched", (), "rounded data; calibrated draws, no backward pass"),
