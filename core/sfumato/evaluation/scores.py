@@ -2,7 +2,8 @@
 
 Quality: the plugin's metrics of the posterior mean and of a single sample. Honesty: the share of
 the truth that the 90 % interval holds (it should be 0.9), and the correlation of the standard
-deviation with the absolute error (the places called uncertain should be the wrong ones).
+deviation with the absolute error (the places called uncertain should be the wrong ones). Elements
+that all samples have as they are in truth, such as known pixels, count for neither.
 """
 
 from __future__ import annotations
@@ -78,11 +79,12 @@ def score(
     plugin = load_plugin(str(name)) if name else None
     mean, skipped = measure(plugin, result.mean, truth, metrics)
     sample, _ = measure(plugin, result.samples.select(result.axis, 0), truth, mean)
+    unknown = (result.samples != truth.unsqueeze(result.axis)).any(dim=result.axis)
     coverage = math.nan
     if result.n > 1:
         low, high = result.interval(0.9)
-        coverage = ((truth >= low) & (truth <= high)).double().mean().item()
-    corr = correlation(result.std, (result.mean - truth).abs())
+        coverage = ((truth >= low) & (truth <= high))[unknown].double().mean().item()
+    corr = correlation(result.std[unknown], (result.mean - truth).abs()[unknown])
     return Scores(mean, sample, coverage, corr, skipped)
 
 

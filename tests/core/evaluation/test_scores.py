@@ -54,3 +54,16 @@ def test_numbers_of_one_metric_have_equal_decimals_and_no_cell_is_empty() -> Non
     assert aligned([0.0, 0.0]) == ["0", "0"]
     table = TokenScores({"cer": 0.0125}, {"cer": 0.1}, {}).table()
     assert table == (("", "input", "estimate", "one sample"), ("cer", "–", "0.0125", "0.1000"))
+
+
+def test_what_was_known_counts_neither_for_coverage_nor_for_correlation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    samples, truth = (torch.rand(n, 1, 8, 8, generator=generator) for n in (16, 1))
+    open_part = score(result(samples), truth[0])
+    known = torch.full((17, 1, 8, 8), 0.5)
+    beside = torch.cat([torch.cat([samples, truth]), known], dim=3)
+    scores = score(result(beside[:16]), beside[16])
+    assert scores.coverage == open_part.coverage
+    assert scores.correlation == pytest.approx(open_part.correlation)
+    beside[16, ..., 8:] = 0.6  # certain, and wrong
+    assert score(result(beside[:16]), beside[16]).coverage == open_part.coverage / 2
