@@ -113,11 +113,11 @@ def reached(machine: Machine, length: int) -> list[Int[ndarray, " _"]]:
     g is relative to them: what no history can reach, such as a text that has ended after its first
     letter, may be so much likelier to be accepted that all others would vanish beside it.
     """
-    found = [torch.nonzero(machine.initial.isfinite())[:, 0]]
+    found = [np.flatnonzero(machine.initial.isfinite().numpy())]
     for place in range(length):
-        arcs = machine.arcs(place, found[-1])
-        found.append(arcs.target[arcs.log_weight.isfinite()].unique())
-    return [states.numpy() for states in found]
+        arcs = machine.arcs(place, torch.from_numpy(found[-1]))
+        found.append(np.unique(arcs.target[arcs.log_weight.isfinite()].numpy()))
+    return found
 
 
 def filtered(
