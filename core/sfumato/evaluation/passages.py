@@ -120,6 +120,12 @@ def readings(result: TokenResult, *, most: int = 40) -> tuple[tuple[str, str], .
     rows = []
     for place in result.alternatives[:most]:
         ranked = zip(place.readings, place.probabilities, strict=True)
-        words = [f"{result.words(data) or data.tolist()} ({100 * p:.0f} %)" for data, p in ranked]
+        words = [f"{result.words(data) or data.tolist()} ({percent(p)})" for data, p in ranked]
         rows.append((place.where, " · ".join(words[:8])))
     return tuple(rows)
+
+
+def percent(probability: float) -> str:
+    """A probability in whole percent, on one line."""
+    share = "<1" if 0 < probability < 0.005 else f"{100 * probability:.0f}"
+    return f"{share}\N{NO-BREAK SPACE}%"

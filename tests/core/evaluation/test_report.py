@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from sfumato.evaluation.figures import LONGEST, grey, heat
+from sfumato.evaluation.passages import percent
 from sfumato.evaluation.report import Section, write_report
 from sfumato.evaluation.scores import Scores
 from sfumato.evaluation.wordings import gauge, score_table, verdict
@@ -213,3 +214,8 @@ def test_scores_of_a_column_have_equal_decimals_and_meanings() -> None:
     section = Section.from_result(result, reference=truth)
     assert section.meanings["psnr"].startswith("Peak signal-to-noise ratio in dB")
     assert section.meanings.keys() == set(section.scores[0][1:])
+
+
+def test_a_small_probability_is_not_shown_as_none() -> None:
+    shown = [percent(p).replace("\N{NO-BREAK SPACE}", " ") for p in (0.0, 0.004, 0.006, 1.0)]
+    assert shown == ["0 %", "<1 %", "1 %", "100 %"]
