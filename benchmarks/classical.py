@@ -16,6 +16,8 @@ from torch import Tensor
 
 from degradations import Case
 from sfumato_image import baselines
+from sfumato_image.intervals import within_intervals
+from sfumato_image.operators.jpeg_planes import BlockCosine
 
 __all__ = ["CLASSICAL", "REFERENCES", "Found", "run"]
 
@@ -38,11 +40,21 @@ def lanczos(case: Case, _: float) -> Tensor:
     return baselines.lanczos(case.y[0], factor=int(case.task.value))
 
 
+def decoded(case: Case, _: float) -> Tensor:
+    assert case.decoded is not None
+    return case.decoded
+
+
 def wiener(case: Case, balance: float) -> Tensor:
     return baselines.wiener(case.y[0], kernel=case.task.blur, balance=balance)
 
 
 def tv(case: Case, weight: float) -> Tensor:
+    if isinstance(case.operator, BlockCosine):
+        assert case.operator.step is not None
+        return within_intervals(
+            case.y[0], operator=case.operator, step=case.operator.step, share=weight
+        )
     if case.task.kind == "denoise":
         return baselines.tv(case.y[0], weight=weight)
     return baselines.tv_deblur(case.y[0], operator=case.operator, weight=weight)
@@ -80,10 +92,12 @@ SCALES = tuple(0.4 + 0.1 * i for i in range(13))
 CLASSICAL: dict[str, Classical] = {
     "bicubic": Classical(bicubic, "", {"super-resolve": ONCE}),
     "lanczos": Classical(lanczos, "", {"super-resolve": ONCE}),
+    "decoded": Classical(decoded, "", {"dejpeg": ONCE}),
     "wiener": Classical(wiener, "balance", {"deblur": decades(-5, -1)}),
     "tv": Classical(
         tv, "weight",
-        {"deblur": decades(-5, -2, 4), "denoise": decades(-1.5, -0.5, 12)},
+        {"deblur": decades(-5, -2, 4), "denoise": decades(-1.5, -0.5, 12),
+         "dejpeg": tuple(i / 10 for i in range(1, 11))},
     ),
     "nlm": Classical(nlm, "strength", {"denoise": SCALES}),
     "wavelet-db2": Classical(wavelet, "scale", {"denoise": SCALES}),
@@ -94,6 +108,7 @@ REFERENCES = {
     "super-resolve": ("bicubic",),
     "deblur": ("wiener", "tv"),
     "inpaint": ("biharmonic",),
+    "dejpeg": ("decoded",),
     "denoise": ("nlm", "tv", "wavelet-db2", "wavelet-sym8"),
 }
 """What gains are measured against: the best of these on each picture."""

@@ -1,6 +1,7 @@
 """What is done to the photographs of ``restoration.py``: y = A x + σ n in [0, 1] units.
 
-Measurements are floating-point numbers, neither rounded nor clipped. Masks and noise depend on the
+Measurements are floating-point numbers, neither rounded nor clipped, but for JPEG files, which are
+files. Masks and noise depend on the
 picture's name only, so every method sees the same y, whatever subset is run.
 """
 
@@ -18,10 +19,12 @@ from sfumato.inverse.likelihoods import Gaussian
 from sfumato.inverse.operators import Linear
 from sfumato.inverse.standard import Convolve, Downsample, Identity, Mask
 from sfumato.noise import Streams
+from sfumato.signals import Signal
+from sfumato_image.operators import DeJPEG
 
 __all__ = ["STANDARD", "TASKS", "Case", "Task"]
 
-Kind = Literal["super-resolve", "deblur", "inpaint", "denoise"]
+Kind = Literal["super-resolve", "deblur", "inpaint", "denoise", "dejpeg"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Task:
         label: For tables.
         kind: What undoes it.
         noise: σ in 8-bit units.
-        value: Factor, σ of the blur in pixels, or share of pixels that is known.
+        value: Factor, σ of the blur in pixels, share of pixels that is known, or quality of a file.
         kernel: How pixels are merged, for super-resolution.
     """
 
@@ -63,6 +66,12 @@ class Task:
 
     def case(self, picture: Photograph, truth: Tensor) -> Case:
         """The damaged picture."""
+        if self.kind == "dejpeg":
+            task = DeJPEG(quality=int(self.value))
+            file = task.degrade(Signal(truth))
+            bound = task.bind(file)
+            assert isinstance(bound.operator, Linear)
+            return Case(self, bound.operator, truth, bound.y, decoded=file.data)
         key = zlib.crc32(picture.name.encode())
         operator = self.operator((truth.shape[1], truth.shape[2]), key)
         clean = operator(truth[None])
@@ -79,12 +88,14 @@ class Case:
         operator: A with its noise.
         truth: x, ``[3, height, width]``.
         y: ``[1, *y]``.
+        decoded: A JPEG file as it is shown.
     """
 
     task: Task
     operator: Linear
     truth: Tensor
     y: Tensor
+    decoded: Tensor | None = None
 
     @property
     def sigma(self) -> float:
@@ -108,6 +119,9 @@ TASKS: dict[str, Task] = {
     "deblur": Task("deblurring, σ 1.6 px, noise 2/255", "deblur", noise=2, value=1.6),
     "inpaint": Task("inpainting, 50 % of the pixels known", "inpaint", value=0.5),
     "denoise": Task("denoising, noise 25/255", "denoise", noise=25),
+    "jpeg10": Task("JPEG file, quality 10", "dejpeg", value=10),
+    "jpeg30": Task("JPEG file, quality 30", "dejpeg", value=30),
+    "jpeg50": Task("JPEG file, quality 50", "dejpeg", value=50),
     "sr2-noise": Task("super-resolution ×2, noise 1/255", "super-resolve", noise=1, value=2),
     "sr4-noise": Task("super-resolution ×4, noise 1/255", "super-resolve", noise=1, value=4),
     "sr2-box": Task("super-resolution ×2, box kernel", "super-resolve", value=2, kernel="box"),

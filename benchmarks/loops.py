@@ -119,7 +119,7 @@ def our_loops(
     }
     for name, (sampler, spread) in samplers.items():
         yield name, prior_loop(sampler, denoiser(spread), shape, steps)
-    for name, solver in (("Proximal (the default)", "proximal"), ("MMPS", "mmps")):
+    for name, solver in (("Proximal", "proximal"), ("MMPS", "mmps")):
         yield f"inpainting, {name}", posterior_loop(solver, denoiser(True), shape, steps)
 
 

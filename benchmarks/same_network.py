@@ -177,6 +177,8 @@ DETERMINISTIC = ("once", "deepinv-dpir")
 
 def applies(name: str, case: Case) -> bool:
     """Whether a method can do a task."""
+    if case.task.kind == "dejpeg":  # none of them takes intervals
+        return False
     if name == "once":
         return case.task.kind == "denoise"
     if name.startswith("diffusers"):

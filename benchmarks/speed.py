@@ -135,7 +135,7 @@ def shares(given: argparse.Namespace) -> Iterator[Row]:
     denoiser = replace(prior.denoiser, network=network)
     cases = {
         "DDIM": prior_loop(DDIM(), denoiser, shape, steps),
-        "inpainting, Proximal (the default)": posterior_loop("proximal", denoiser, shape, steps),
+        "inpainting, Proximal": posterior_loop("proximal", denoiser, shape, steps),
     }
     for method, loop in cases.items():
         outside, inside, calls = clocked(loop, network, repeats)

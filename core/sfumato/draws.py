@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sfumato.noise import Streams
 
-__all__ = ["categorical", "choose", "invert", "uniform"]
+__all__ = ["categorical", "choose", "invert", "invert_logs", "uniform"]
 
 
 def uniform(like: Tensor, streams: Streams) -> Float[Tensor, "batch *x"]:
@@ -41,9 +41,17 @@ def invert(
     return found.clamp(max=weights.shape[-1] - 1)
 
 
+def invert_logs(
+    log_weights: Float[Tensor, "*places tokens"], u: Float[Tensor, "*places"]
+) -> Int[Tensor, "*places"]:
+    """``invert`` of logarithms, however small the weights; any token where all are −∞."""
+    exact = log_weights.double()
+    top = exact.amax(dim=-1, keepdim=True).clamp(min=-1e300)
+    return invert((exact - top).exp(), u)
+
+
 def categorical(
     log_probs: Float[Tensor, "batch *x tokens"], streams: Streams
 ) -> Int[Tensor, "batch *x"]:
     """A draw for every place from ln p; need not be normalised."""
-    top = log_probs.amax(dim=-1, keepdim=True)
-    return choose((log_probs.double() - top).exp(), streams)
+    return invert_logs(log_probs, uniform(log_probs[..., 0], streams))

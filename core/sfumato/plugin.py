@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -142,28 +142,49 @@ class Plugin:
             ) from error
         return task
 
-    def format(self, path: str | Path) -> Format:
-        """Returns the format that reads and writes ``path``, by suffix."""
+    def format(self, path: str | Path, **options: Any) -> Format:
+        """Returns the format that reads and writes ``path``, by suffix, with its options.
+
+        Raises:
+            UnreadableFileError: If no format has the suffix.
+            UnknownNameError: If the format has no such option.
+        """
         suffix = Path(path).suffix.lower()
         formats: list[Format] = [self.part("formats", name)() for name in self.formats]
         for candidate in formats:
-            if suffix in candidate.suffixes:
+            if suffix not in candidate.suffixes:
+                continue
+            if not options:
                 return candidate
+            parts: tuple[Field[Any], ...] = ()
+            if is_dataclass(candidate):
+                parts = fields(candidate)
+            able = {entry.name for entry in parts}
+            for option in options:
+                if option not in able:
+                    raise UnknownNameError(f"option of '{suffix}' files", option, able)
+            made: Format = type(candidate)(**options)
+            return made
         known = sorted(s for candidate in formats for s in candidate.suffixes)
         raise UnreadableFileError(
             path, f"no {self.name} format has suffix '{suffix}'", f"known: {', '.join(known)}"
         )
 
-    def read(self, path: str | Path) -> Signal:
+    def read(self, path: str | Path, **options: Any) -> Signal:
         """Reads one file.
+
+        Args:
+            path: The file.
+            options: Of its format, such as ``encoding="latin-1"``.
 
         Raises:
             UnreadableFileError: If it is missing, damaged or of an unknown kind.
+            UnknownNameError: If its format has no such option.
         """
         if not Path(path).is_file():
             why = "it is a folder" if Path(path).is_dir() else "there is no such file"
             raise UnreadableFileError(path, why)
-        return self.format(path).read(Path(path))
+        return self.format(path, **options).read(Path(path))
 
     def write(self, signal: Signal, path: str | Path) -> Path:
         """Writes one file, atomically, in the format its suffix names."""

@@ -28,7 +28,7 @@ from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.errors import CheckpointError
 from sfumato.prior_folders import ARRAYS, FORMAT, denoiser_of, find, plain
 from sfumato.processes import Gaussian
-from sfumato.processes.storing import arrays, described
+from sfumato.processes.storing import arrays, described, identified
 from sfumato.registry import load_plugin
 
 __all__ = ["Prior"]
@@ -174,7 +174,15 @@ class Prior:
         return Path(folder)
 
     def description(self) -> dict[str, Any]:
-        """Everything but the weights, as JSON values."""
+        """Everything but the weights, as JSON values.
+
+        Raises:
+            UnsupportedError: If the process has a part that no folder holds.
+        """
+        return self.with_process(described(self.process))
+
+    def with_process(self, process: dict[str, Any]) -> dict[str, Any]:
+        """The description, given that of the process."""
         return {
             "format": FORMAT,
             "plugin": self.plugin,
@@ -182,7 +190,7 @@ class Prior:
             "options": plain(self.options),
             "shape": list(self.shape),
             "codec": asdict(self.codec),
-            "process": described(self.process),
+            "process": process,
             "denoiser": {
                 "prediction": self.denoiser.prediction,
                 "spread": self.denoiser.spread,
@@ -198,7 +206,8 @@ class Prior:
 
         The model card is left out: a score that is added to it does not make another prior.
         """
-        used = {key: value for key, value in self.description().items() if key != "card"}
+        whole = self.with_process(identified(self.process))
+        used = {key: value for key, value in whole.items() if key != "card"}
         digest = hashlib.sha256(json.dumps(used, sort_keys=True).encode())
         process = {ARRAYS + name: value for name, value in arrays(self.process).items()}
         for name, value in sorted((self.network.state_dict() | process).items()):

@@ -26,7 +26,7 @@ def main(folder: Path, target: Path) -> None:
     for row, scene in enumerate(SCENES):
         for column, picture in enumerate(pictures(folder / scene)):
             place = (column * (SIDE + GAP), HEAD + row * (SIDE + GAP))
-            sheet.paste(picture.resize((SIDE, SIDE), Image.Resampling.NEAREST), place)
+            sheet.paste(picture.resize((SIDE, SIDE), Image.Resampling.BOX), place)
     sheet.save(target, quality=88)
 
 

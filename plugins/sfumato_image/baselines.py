@@ -136,10 +136,12 @@ def nlm(
     """
     from skimage.restoration import denoise_nl_means
 
+    wide = wide_enough(y)
     found = denoise_nl_means(
-        wide_enough(y), patch_size=patch, patch_distance=distance,
+        wide, patch_size=patch, patch_distance=distance,
         h=strength * sigma, sigma=sigma, fast_mode=True, channel_axis=0,
     )  # fmt: skip
+    found = found.reshape(wide.shape)  # it drops the axis of a single channel
     return back(found[:, : y.shape[1], : y.shape[2]], y)
 
 

@@ -46,9 +46,9 @@ def el0(
     estimate: Float[Tensor, "*batch channels height width"],
     reference: Float[Tensor, "*batch channels height width"],
 ) -> Float[Tensor, "*batch"]:
-    """EL0 distance of pictures in [0, 1]; 0 for equal ones, a few units for strong blur.
+    """Distance of EfficientNet-Lite0 features; 0 for equal pictures, a few units for strong blur.
 
-    Grey pictures are repeated to three channels.
+    Pictures are in [0, 1]; grey ones are repeated to three channels.
 
     Raises:
         ShapeError: If the shapes differ or a side is shorter than 32 pixels.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 from sfumato.errors import InvalidOptionError
 from sfumato_text.files.reading import place
@@ -97,8 +99,22 @@ def stand_in(cluster: str, known: frozenset[str]) -> str | None:
     return None
 
 
-def check_known(text: str, unknown: list[Span], *, fix: str) -> None:
+def check_known(
+    text: str,
+    unknown: list[Span],
+    *,
+    fix: str,
+    what: str = "the text",
+    where: Callable[[int], str] | None = None,
+) -> None:
     """Refuses characters that an alphabet lacks.
+
+    Args:
+        text: All of it.
+        unknown: Where such characters are.
+        fix: What to do about them.
+        what: Named in the error.
+        where: Offset → place in words; line and column of ``text`` if not given.
 
     Raises:
         InvalidOptionError: Naming the characters and where each stands first.
@@ -108,10 +124,11 @@ def check_known(text: str, unknown: list[Span], *, fix: str) -> None:
     first: dict[str, int] = {}
     for start, end in unknown:
         first.setdefault(text[start:end], start)
-    told = [f"{named(sign)} at {place(text, start)}" for sign, start in list(first.items())[:5]]
+    found = where or partial(place, text)
+    told = [f"{named(sign)} at {found(start)}" for sign, start in list(first.items())[:5]]
     more = f" and {len(first) - 5} more" if len(first) > 5 else ""
     raise InvalidOptionError(
-        "the text",
+        what,
         f"{len(unknown)} of its characters are not in the alphabet: {'; '.join(told)}{more}",
         fix,
     )

@@ -47,7 +47,8 @@ class Channel:
         rate: ε of characters that ``rates`` does not list, in [0, 1).
         rates: ε_x of single characters.
         confusions: w_x(c); the shares of each x sum to 1 at most.
-        lost: Chance that a character is left out, in [0, 1).
+        lost: Chance that a character that ``losses`` does not list is left out, in [0, 1).
+        losses: The same of single characters.
         inserted: Chance that one more is put in at any place, in [0, 1).
         letters: What is put in; shares that sum to 1 at most, the rest for any character alike.
         untouched: Characters that are never changed, lost or made up.
@@ -58,6 +59,7 @@ class Channel:
     rates: Mapping[str, float] = field(default_factory=dict)
     confusions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lost: float = 0.0
+    losses: Mapping[str, float] = field(default_factory=dict)
     inserted: float = 0.0
     letters: Mapping[str, float] = field(default_factory=dict)
     untouched: str = "\n"
@@ -66,10 +68,12 @@ class Channel:
         rows = {x: MappingProxyType(dict(row)) for x, row in self.confusions.items()}
         object.__setattr__(self, "confusions", MappingProxyType(rows))
         object.__setattr__(self, "rates", MappingProxyType(dict(self.rates)))
+        object.__setattr__(self, "losses", MappingProxyType(dict(self.losses)))
         object.__setattr__(self, "letters", MappingProxyType(dict(self.letters)))
         chances = {
             "rate": self.rate, "lost": self.lost, "inserted": self.inserted,
             **{f"rate of {x!r}": e for x, e in self.rates.items()},
+            **{f"loss of {x!r}": e for x, e in self.losses.items()},
         }  # fmt: skip
         for what, chance in chances.items():
             if not 0 <= chance < 1:
@@ -87,7 +91,7 @@ class Channel:
     @property
     def edits(self) -> bool:
         """Whether it changes the length of a text."""
-        return self.lost > 0 or self.inserted > 0
+        return max(self.lost, self.inserted, *self.losses.values(), 0) > 0
 
     def scaled(self, rate: float) -> Channel:
         """The same confusions with another error rate; rarer and commoner errors stay so."""
@@ -145,10 +149,10 @@ class Channel:
         free = torch.tensor([float(sign not in self.untouched) for sign in seen]).double()
         shares = torch.tensor([self.letters.get(sign, 0.0) for sign in seen]).double() * free
         letters = shares + (1 - shares.sum()).clamp(min=0) * free / free.sum().clamp(min=1)
-        kept = torch.tensor([float(sign not in self.untouched) for sign in alphabet]).double()
-        return EditChannel(
-            self.table(alphabet, seen), self.lost * kept, self.inserted, letters / letters.sum()
-        )
+        lost = torch.tensor([
+            0.0 if sign in self.untouched else self.losses.get(sign, self.lost) for sign in alphabet
+        ], dtype=torch.float64)  # fmt: skip
+        return EditChannel(self.table(alphabet, seen), lost, self.inserted, letters / letters.sum())
 
     def degrade(self, text: str, streams: Streams, *, alphabet: Sequence[str] | None = None) -> str:
         """A draw of what is read instead of ``text``.
@@ -176,7 +180,8 @@ class Channel:
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         rows = {x: dict(row) for x, row in self.confusions.items()}
         return {
-            **values, "rates": dict(self.rates), "letters": dict(self.letters), "confusions": rows
+            **values, "rates": dict(self.rates), "losses": dict(self.losses),
+            "letters": dict(self.letters), "confusions": rows,
         }  # fmt: skip
 
     def save(self, path: str | Path) -> Path:

@@ -16,8 +16,10 @@ no other readings.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +27,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sfumato.errors import InvalidOptionError
+from sfumato.errors import InvalidOptionError, UnreadableFileError
+from sfumato.files import atomic_file
 from sfumato_text.channels import Channel
 from sfumato_text.files.documents import Document
 
@@ -79,6 +82,29 @@ class Calibration:
             step = np.linalg.solve(curve, slope)
             theta = theta - step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-12))
         return cls(float(theta[0]), float(theta[1]))
+
+    def save(self, path: str | Path) -> Path:
+        """Writes JSON, atomically."""
+        with atomic_file(path) as work:
+            work.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """What ``save`` wrote.
+
+        Raises:
+            UnreadableFileError: If there is no such file, or it holds no calibration.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(float(values["intercept"]), float(values["slope"]))
+        except OSError as error:
+            raise UnreadableFileError(path, error.strerror or str(error)) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnreadableFileError(
+                path, "it holds no calibration", "write one with Calibration.fit(…).save(path)"
+            ) from error
 
     def __call__(self, document: Document) -> Document:
         """The document with what its confidences are worth."""

@@ -21,10 +21,14 @@ from numpy import ndarray
 
 from sfumato.errors import InvalidOptionError
 
-__all__ = ["LONGEST", "Order", "Sorted", "orders"]
+__all__ = ["LETTERS", "LONGEST", "Order", "Sorted", "orders"]
 
-BITS, PACKED = 6, 10  # ten letters of six bits in one integer
-LONGEST = 2 * PACKED
+BITS = 16
+LETTERS = 2**BITS
+"""Most different letters."""
+LONGEST = 20
+"""Most letters of a context."""
+ROOM = 60  # bits of an integer that letters are packed into
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Sorted:
     """The places of a text in the order of their contexts.
 
     Args:
-        text: Letters, 0 … 63.
+        text: Letters, from 0.
         places: Places in order.
         common: How many letters the context shares with that of the neighbour before it; at most
             ``order``.
@@ -51,21 +55,23 @@ class Sorted:
         Raises:
             InvalidOptionError: If the order or the alphabet is too large for the packed keys.
         """
-        if not 1 <= order <= LONGEST or len(text) < 2 or text.max() >= 2**BITS:
+        if not 1 <= order <= LONGEST or len(text) < 2 or text.max() >= LETTERS:
             raise InvalidOptionError(
                 "n-grams", f"order {order}, {len(text)} letters of which the highest is "
                 f"{text.max() if len(text) else None}",
-                f"use orders up to {LONGEST}, a text, and at most {2**BITS} different letters",
+                f"use orders up to {LONGEST}, a text, and at most {LETTERS} different letters",
             )  # fmt: skip
-        near, far = min(order, PACKED), max(order - PACKED, 0)
-        keys = pack(text, 1, near)
+        bits = max(int(text.max()).bit_length(), 1)
+        packed = ROOM // bits
+        parts = [(n, min(n + packed, order)) for n in range(0, order, packed)]
+        keys = [pack(text, first + 1, last, bits) for first, last in parts]
         places = np.arange(len(text))
-        rest = pack(text, PACKED + 1, order) if far else np.zeros_like(keys)
-        if far:
-            places = np.argsort(rest, kind="stable")
-        places = places[np.argsort(keys[places], kind="stable")]
-        common = agreement(keys[places], near)
-        common = np.where(common < near, common, near + agreement(rest[places], far))
+        for key in reversed(keys):  # the nearest letters decide first, so they are sorted by last
+            places = places[np.argsort(key[places], kind="stable")]
+        common = np.zeros(len(text), np.int64)
+        for (first, last), key in zip(parts, keys, strict=True):
+            shared = agreement(key[places], last - first, bits)
+            common = np.where(common < first, common, first + shared)
         return cls(text, places, common.astype(np.int8), order)
 
     def runs(self, n: int) -> Int[ndarray, " nodes"]:
@@ -75,21 +81,21 @@ class Sorted:
         return np.flatnonzero(starts)
 
 
-def pack(text: ndarray, first: int, last: int) -> ndarray:
+def pack(text: ndarray, first: int, last: int, bits: int) -> ndarray:
     """The letters that stand ``first`` to ``last`` before each place, nearest in the high bits."""
     keys = np.zeros(len(text), np.int64)
     for distance in range(first, last + 1):
-        keys |= np.roll(text, distance).astype(np.int64) << (BITS * (last - distance))
+        keys |= np.roll(text, distance).astype(np.int64) << (bits * (last - distance))
     return keys
 
 
-def agreement(keys: ndarray, letters: int) -> ndarray:
+def agreement(keys: ndarray, letters: int, bits: int) -> ndarray:
     """How many high letters each key shares with the one before it."""
     same = np.zeros(len(keys), np.int64)
     shared = np.full(len(keys) - 1, letters)
     different = keys[1:] ^ keys[:-1]
     for n in range(letters):
-        shared -= different >= 1 << (BITS * n)
+        shared -= different >= 1 << (bits * n)
     same[1:] = shared
     return same
 
@@ -138,7 +144,7 @@ class Counts:
     Args:
         runs: Where each context's places begin in the sorted text.
         sizes: How many there are.
-        keys: Context · 64 + letter of every arc, ascending.
+        keys: Context · 2¹⁶ + letter of every arc, ascending.
         diversity, count, place: As in ``Order``.
         inverse: The arc that each arc of the next longer order became.
         parents: The context that each context of the next longer order became.
@@ -230,6 +236,6 @@ def order_of(contexts: Sorted, counts: Counts, shorter: ndarray, suffix: ndarray
     node_at[contexts.places] = np.repeat(number, counts.sizes)
     return Order(
         counts.sizes[counts.repeated], np.searchsorted(owner, np.arange(number.max() + 2)),
-        (counts.keys[owned] & (2**BITS - 1)).astype(np.uint8), counts.diversity[owned],
+        (counts.keys[owned] & (2**BITS - 1)).astype(np.uint16), counts.diversity[owned],
         counts.count[owned], counts.place[owned], shorter, node_at, suffix,
     )  # fmt: skip

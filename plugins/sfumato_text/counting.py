@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from sfumato_text.contexts import Order, Sorted, orders
+from sfumato_text.contexts import LETTERS, Order, Sorted, orders
 from sfumato_text.discounts import CLASSES, ONCE, Discounts, Evidence, classes, fitted, kinds
 from sfumato_text.ngrams import NGrams
 
@@ -70,9 +70,9 @@ def evidence(model: NGrams, rows: Sequence[Int[ndarray, " _"]]) -> Evidence:
 
 def followers(order: Order, node: ndarray, letter: ndarray) -> Int[ndarray, " n"]:
     """d of the arc of each node with each letter; 0 where there is none."""
-    keys = order.owner * 64 + order.letter
-    at = np.minimum(np.searchsorted(keys, node * 64 + letter), len(keys) - 1)
-    return np.where(keys[at] == node * 64 + letter, order.diversity[at], 0)
+    keys = order.owner * LETTERS + order.letter
+    at = np.minimum(np.searchsorted(keys, node * LETTERS + letter), len(keys) - 1)
+    return np.where(keys[at] == node * LETTERS + letter, order.diversity[at], 0)
 
 
 def visited(model: NGrams, rows: Sequence[ndarray]) -> tuple[ndarray, ndarray]:

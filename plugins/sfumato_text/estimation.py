@@ -126,6 +126,7 @@ def estimate(
     edits: bool | None = None,
     rounds: int = 3,
     name: str = "estimated",
+    losses: bool = False,
 ) -> Channel:
     """The channel of pairs of noisy and clean text.
 
@@ -136,6 +137,7 @@ def estimate(
         edits: Whether characters may be lost and inserted; found out if not given.
         rounds: Rounds of EM, if they may.
         name: Of the channel.
+        losses: Whether each character is lost at a rate of its own.
 
     Raises:
         InvalidOptionError: If there is nothing to count, or ``strength`` is not positive.
@@ -144,13 +146,14 @@ def estimate(
         raise InvalidOptionError("estimation", f"strength={strength}", "use more than 0")
     base = base or uniform()
     both = list(pairs)
-    found = smoothed(count(both, edits=edits), base, strength, name)
+    found = smoothed(count(both, edits=edits), base, strength, name, losses=losses)
     for _ in range(rounds if found.edits else 0):
-        found = smoothed(Counts.expected(both, found), base, strength, name)
+        expected = Counts.expected(both, found)
+        found = smoothed(expected, base, strength, name, losses=losses)
     return found
 
 
-def smoothed(counts: Counts, base: Channel, strength: float, name: str) -> Channel:
+def smoothed(counts: Counts, base: Channel, strength: float, name: str, *, losses: bool) -> Channel:
     """The channel of counts."""
     untouched = set(base.untouched)
     read = {x: row for x, row in counts.read.items() if x not in untouched}
@@ -171,12 +174,19 @@ def smoothed(counts: Counts, base: Channel, strength: float, name: str) -> Chann
     put_in = {y: n for y, n in counts.inserted.items() if y not in untouched}
     extra = sum(put_in.values())
     smooth = 0.5 if counts.lost or counts.inserted else 0.0  # never impossible once seen
+    pooled_loss = (lost + smooth) / (total + lost + 1)
+    own = {
+        x: (counts.lost[x] + strength * pooled_loss)
+        / (sum(counts.read[x].values()) + counts.lost[x] + strength)
+        for x in sorted({*counts.read, *counts.lost} - untouched)
+    }
     return Channel(
         name,
         rate=pooled,
         rates=rates,
         confusions={**base.confusions, **confusions},
-        lost=(lost + smooth) / (total + lost + 1),
+        lost=pooled_loss,
+        losses=own if losses else {},
         inserted=(extra + smooth) / (counts.places + extra + 1),
         letters={y: n / (extra + strength) for y, n in put_in.items()},
         untouched=base.untouched,

@@ -28,7 +28,7 @@ from sfumato_text.files.markup import parse_xml
 from sfumato_text.files.page import PAGE
 from sfumato_text.files.plain import Text, TextFormat
 from sfumato_text.files.reading import Decoded
-from sfumato_text.files.records import Lines, Table
+from sfumato_text.files.records import Lines, Records, Table
 from sfumato_text.files.tei import TEI
 
 __all__ = ["ALTO", "FORMATS", "HOCR", "PAGE", "TEI", "XML", "Gzip", "Lines", "Table", "Text"]
@@ -80,7 +80,14 @@ class XML(TextFormat):
 
 @dataclass(frozen=True)
 class Gzip(TextFormat):
-    """Any of the other formats, packed: ``corpus.txt.gz``."""
+    """Any of the other formats, packed: ``corpus.txt.gz``.
+
+    Args:
+        encoding: As in what is packed.
+        field: As in records, if it is some.
+    """
+
+    field: str = ""
 
     suffixes: ClassVar[tuple[str, ...]] = (".gz",)
     kind: ClassVar[str] = "gzip"
@@ -98,6 +105,10 @@ class Gzip(TextFormat):
         suffix = Path(path.stem).suffix.lower() or ".txt"
         for kind in FORMATS:
             if suffix in kind.suffixes and kind is not Gzip:
+                if issubclass(kind, Records):
+                    return kind(self.encoding, self.field)
+                if self.field:
+                    raise error(path, f"'{suffix}' files have no field; leave it out")
                 return kind(self.encoding)
         known = ", ".join(f"{s}.gz" for kind in FORMATS for s in kind.suffixes if kind is not Gzip)
         raise error(path, f"no text format has suffix '{suffix}.gz'; known: {known}")

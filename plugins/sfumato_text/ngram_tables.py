@@ -17,9 +17,10 @@ from sfumato.denoisers.sequential import Coarse
 from sfumato_text.contexts import Order
 from sfumato_text.discounts import Discounts
 
-__all__ = ["DENSE", "Tables"]
+__all__ = ["Tables"]
 
-DENSE = 2  # contexts of up to two letters have a row of all letters
+DENSE = 2  # contexts of up to two letters have a row of all letters,
+ROOM = 2**25  # as far as these rows hold no more numbers than this
 STRENGTH = 5.0  # of the shorter context in a coarse row, in letters
 
 
@@ -36,7 +37,7 @@ class Tables:
         left: g, what the next shorter context gets.
         suffix: The next shorter context.
         base: The longest repeated context of each place.
-        probs: Rows of all letters of the contexts of up to ``DENSE`` letters.
+        probs: Rows of all letters of the shortest contexts.
         targets: The states that these lead to.
         doubt: Running sum of ln D of contexts that occur once, by order.
     """
@@ -102,9 +103,10 @@ def rows(
     tokens: int,
 ) -> tuple[Float[ndarray, "short tokens"], Int[ndarray, "short tokens"]]:
     """Rows of all letters of the short contexts, and where they lead."""
-    short = int(first[min(DENSE + 1, len(first) - 1)])
+    most = dense(first, tokens)
+    short = int(first[most + 1])
     probs, targets = np.full((short, tokens), 1 / tokens), np.zeros((short, tokens), np.int64)
-    for n in range(min(DENSE + 1, len(first) - 1)):
+    for n in range(most + 1):
         own = np.arange(first[n], first[n + 1])
         end = suffix[own]
         probs[own], targets[own] = probs[end] * left[own, None], targets[end]
@@ -112,6 +114,12 @@ def rows(
         owner = np.repeat(own, np.diff(start[own[0] : own[-1] + 2]))
         probs[owner, letter[arcs]], targets[owner, letter[arcs]] = prob[arcs], target[arcs]
     return probs, targets
+
+
+def dense(first: ndarray, tokens: int) -> int:
+    """Letters of the longest contexts that have a row of all letters."""
+    room = [n for n in range(min(DENSE, len(first) - 2) + 1) if first[n + 1] * tokens <= ROOM]
+    return max(room, default=0)
 
 
 def coarse(counted: list[Order], tables: Tables) -> Coarse:
@@ -122,7 +130,7 @@ def coarse(counted: list[Order], tables: Tables) -> Coarse:
     """
     tokens = tables.probs.shape[1]
     probs = np.full_like(tables.probs, 1 / tokens)
-    for n, each in enumerate(counted[: DENSE + 1]):
+    for n, each in enumerate(counted[: dense(tables.first, tokens) + 1]):
         own = np.arange(tables.first[n], tables.first[n + 1])
         counts = np.zeros((len(own), tokens))
         counts[each.owner, each.letter] = each.count

@@ -103,6 +103,20 @@ class NGrams(Sequential):
         found = np.where(single, self.tables.base[place], states)
         return np.maximum(found, 0)
 
+    def cut(self, states: ndarray, n: int) -> ndarray:
+        """The end of each state's context that is at most n letters long."""
+        if n >= self.order:
+            return states
+        found = self.repeated(states)
+        while (long := found >= self.tables.first[n + 1]).any():
+            found = np.where(long, self.tables.suffix[found], found)
+        length = (states - self.tables.first[-1]) % (self.order + 1)
+        known = np.searchsorted(self.tables.first, found, side="right") - 1
+        # what is longer than its longest repeated end occurs once
+        alone = (states >= self.tables.first[-1]) & (np.minimum(length, n) > known)
+        single = states - length + np.minimum(length, n)
+        return np.where(states < 0, states, np.where(alone, single, found))
+
     def coarsen(self, states: ndarray) -> ndarray:
         state = self.repeated(states)
         while (long := state >= len(self.coarse.probs)).any():

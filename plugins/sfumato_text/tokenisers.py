@@ -44,6 +44,11 @@ class Characters(Tokeniser):
     """
 
     name: ClassVar[str] = "characters"
+    remedy: ClassVar[str] = (
+        "take them out, read the nearest signs instead (foreign='nearest'), or train a "
+        "prior with byte fallback (fallback=True)"
+    )
+    """What to do about characters that the alphabet lacks."""
     alphabet: tuple[str, ...]
     fallback: bool = False
     foreign: str = "refuse"
@@ -90,20 +95,21 @@ class Characters(Tokeniser):
                 return Encoded(text, torch.from_numpy(ids), np.stack([starts, starts + 1], axis=1))
         row: list[int] = []
         spans: list[tuple[int, int]] = []
-        unknown: list[tuple[int, int]] = []
+        check_known(text, self.unknown(text), fix=self.remedy)
         for start, end in clusters(text):
             own = self.spelled(text[start:end])
-            if not own:
-                unknown.append((start, end))
             row += own
             spans += [(start, end)] * len(own)
-        check_known(
-            text, unknown,
-            fix="take them out, read the nearest signs instead (foreign='nearest'), or train a "
-            "prior with byte fallback (fallback=True)",
-        )  # fmt: skip
         places = np.array(spans, dtype=np.int64).reshape(-1, 2)
         return Encoded(text, torch.tensor(row, dtype=torch.long), places)
+
+    def unknown(self, text: str) -> list[tuple[int, int]]:
+        """Where graphemes are that cannot be written."""
+        signs = {text[start:end] for start, end in clusters(text)}
+        lacking = {sign for sign in signs if not self.spelled(sign)}
+        if not lacking:
+            return []
+        return [(start, end) for start, end in clusters(text) if text[start:end] in lacking]
 
     def spelled(self, cluster: str) -> list[int]:
         """Tokens of one grapheme; empty if it cannot be written."""

@@ -244,6 +244,38 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(
     assert not list(desk.glob("*-fill")) + list(desk.glob("*-constrain")) + list(desk.glob("t/*"))
 
 
+def test_a_sign_that_the_alphabet_lacks_is_found_where_the_file_has_it(
+    desk: Path, prior: list[str], failure: Failure
+) -> None:
+    (desk / "sign.txt").write_text("the value of the attri[...]e is\nthe ob[..]ct ☃ is\n")
+    said = failure("reconstruct", "text", "fill", "sign.txt", *prior)
+    assert "sign.txt" in said
+    assert "line 2, column 14" in said
+
+
+def test_a_number_of_steps_is_refused_where_there_are_none(
+    desk: Path, prior: list[str], failure: Failure
+) -> None:
+    said = failure("reconstruct", "text", "fill", "damaged.txt", *prior, "--steps", "5")
+    assert "'lattice' does not" in said
+    assert "clamp" in said
+
+
+def test_field_and_encoding_of_files_are_options(
+    desk: Path, prior: list[str], failure: Failure
+) -> None:
+    rows = [{"text": "é", "body": "the value of the attri[...]e is"}]
+    (desk / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (desk / "b.txt").write_bytes("the object is cal[..]d by é".encode("latin-1"))
+    typed = ["reconstruct", "text", "fill", *prior, "-n", "1", "--foreign", "nearest"]
+    assert main([*typed, "a.jsonl", "--format.field", "body", "--out", "o"]) == 0
+    assert "[" in json.loads((desk / "o" / "restored.jsonl").read_text())["body"]
+    assert main([*typed, "b.txt", "--format.encoding", "latin-1", "--out", "p"]) == 0
+    assert (desk / "p" / "restored.txt").read_bytes().endswith(b"d by \xe9")
+    said = failure(*typed, "b.txt", "--format.field", "body")
+    assert "field" in said
+
+
 def test_a_prior_with_the_tokeniser_of_another_is_refused(
     desk: Path, small_prior_folder: Path, failure: Failure
 ) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 import sfumato as sf
 from sfumato.denoisers import InBasis, Preconditioned, Tangent
 from sfumato.errors import CheckpointError, UnknownNameError, UnsupportedError
-from sfumato.inverse.standard import Mask
+from sfumato.inverse.likelihoods import Gaussian as Noise
+from sfumato.inverse.standard import Identity, Mask
 from sfumato.noise import Streams
 from sfumato.priors import Prior
 from sfumato.processes import (
@@ -172,6 +173,17 @@ def test_what_no_folder_holds_is_refused_when_it_is_stored(tmp_path: Path) -> No
         )
         with pytest.raises(UnsupportedError, match="parts that it can describe"):
             prior.save(tmp_path / "prior")
+
+
+def test_what_no_folder_holds_is_used_and_has_a_hash_of_its_own() -> None:
+    options = {"shape": (3,), "prediction": "x0", "options": {"size": 3}}
+    priors = [
+        Prior.new("small", "small", process=Gaussian(schedule), **options)
+        for schedule in (VP(), Sideways(), Sideways(beta_max=19.0))
+    ]
+    assert len({prior.hash() for prior in priors}) == 3
+    y = torch.zeros(1, 3)
+    assert sf.reconstruct(priors[1], Identity(Noise(0.5)), y, n=2, steps=3).samples.shape == (2, 3)
 
 
 @pytest.mark.parametrize("what", ["missing", "not finite", "unknown"])

@@ -22,7 +22,7 @@ from sfumato.inverse.tokens.histories import Chained, grouped
 from sfumato.inverse.tokens.lattice import Lattice
 from sfumato.inverse.tokens.nodes import resampled
 from sfumato.inverse.tokens.problems import TokenProblem
-from sfumato.inverse.tokens.promises import filtered, last_token
+from sfumato.inverse.tokens.promises import filtered, last_token, reached
 from sfumato.noise import Streams
 from sfumato.processes.mixing import Absorbing, Uniform
 
@@ -191,7 +191,7 @@ def test_what_a_machine_promises_is_what_the_chain_will_write(by: str) -> None:
     chain = MarkovSequence(START, TABLE)
     like = np.exp(evidence()[0, :5].numpy())
     coarse = chain.coarse if by == "coarse" else last_token(chain.coarse)
-    table = filtered(RULE, coarse, like)
+    table = filtered(RULE, coarse, like, reached(RULE, len(like)))
     rest = np.array(list(itertools.product(range(K), repeat=3)))
     for context in range(K):
         before = np.concatenate([np.full(len(rest), context)[:, None], rest], axis=1)

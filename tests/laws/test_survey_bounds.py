@@ -98,8 +98,8 @@ def test_a_thousand_steps_cost_little_more_than_the_entropy() -> None:
         for kind in ("small", "large", "analytic")
     }
     truth = entropy(ring(process))
-    assert truth < found["analytic"] < truth + 0.006
-    assert found["analytic"] < found["large"] < truth + 0.02
+    assert truth < found["analytic"] < truth + 0.01
+    assert found["analytic"] < found["large"] < truth + 0.025
     assert found["small"] > truth + 0.5  # β/β̃ is k/(k − 1) at the last steps, where C is not 0
 
 

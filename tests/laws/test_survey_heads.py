@@ -105,6 +105,30 @@ def test_an_exact_head_in_its_unit_gives_the_exact_variance() -> None:
     torch.testing.assert_close(in_unit, absolute / share**2)
 
 
+@pytest.mark.parametrize("kind", ["sn", "npr"])
+def test_the_loss_of_a_head_is_least_at_the_mean_of_its_squares(kind: str) -> None:
+    n, t = 40_000, PROCESS.level(0.25)
+    x_0 = ring(PROCESS).sample(Streams.count(7, n))
+    noise = Streams.count(8, n).normal(x_0)
+    x_t = PROCESS.corrupt(x_0, t, noise)
+    estimate = ring(PROCESS)(x_t, t)
+    assert estimate.variance is not None
+    best = estimate.variance / t.ratio**2
+    if kind == "sn":
+        best = best + ((x_t - t.alpha * estimate.mean) / t.sigma).square()
+    losses = [
+        square_loss(
+            SquareHead(ring(PROCESS), lambda *_, f=factor: f * best, kind), x_0, level=t,
+            noise=noise,
+        )
+        for factor in (0.95, 1.0, 1.05)
+    ]  # fmt: skip
+    # a parabola: both sides are higher by the same, up to chance
+    rises = [float((losses[i] - losses[1]).mean()) for i in (0, 2)]
+    expected = float((0.05 * best).square().mean())
+    assert rises == pytest.approx([expected, expected], rel=0.5)
+
+
 @pytest.mark.slow
 def test_a_head_on_squares_learns_their_conditional_mean() -> None:
     model, level = trained("sn", 1500), PROCESS.level(0.3)

@@ -101,6 +101,26 @@ def test_adaptive_trajectories_are_the_same_under_any_schedule() -> None:
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-6)
 
 
+def spread_of(sampler: Adaptive, items: int, dims: int) -> float:
+    """Variance of samples of N(0, ¼)."""
+    mean = torch.zeros(dims, dtype=torch.float64)
+    prior, grid = GaussianPrior(PROCESS, mean, mean + 0.25), log_snr(PROCESS, 2)
+    rows = Streams.count(0, items)
+    blank = torch.zeros(items, dims, dtype=torch.float64)
+    x = PROCESS.start(blank, PROCESS.level(grid[0]), rows)
+    return float(run(sampler, prior, x, grid, rows).var())
+
+
+def test_with_a_small_tolerance_the_spread_is_that_of_the_data() -> None:
+    found = spread_of(Adaptive(0.1, 0.05), 100, 64)
+    assert found == pytest.approx(0.25, rel=5 * math.sqrt(2 / 6400) + 0.06)
+
+
+def test_in_one_dimension_rejected_noise_is_missed() -> None:
+    # as published, a step that is refused draws its noise anew: large noise is refused more often
+    assert spread_of(Adaptive(0.1, 0.05), 400, 1) < 0.7 * 0.25
+
+
 def test_without_noise_the_tolerance_bounds_the_error_of_the_ode() -> None:
     prior, grid = ring(PROCESS), log_snr(PROCESS, 2)
     x = PROCESS.start(torch.zeros(20, 2).double(), PROCESS.level(grid[0]), Streams.count(0, 20))

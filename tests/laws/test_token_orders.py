@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor
+from waves import PLACES, SHAPE, K, Network, ran
 
-from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
+from sfumato.denoisers.categorical import Beliefs
 from sfumato.noise import Streams
-from sfumato.processes import Absorbing, Categorical, TokenLevel
+from sfumato.processes import Absorbing, TokenLevel
 from sfumato.samplers.tokens import (
     Confidence,
     EntropyBounded,
@@ -21,37 +21,6 @@ from sfumato.samplers.tokens import (
     run_tokens,
     uniform,
 )
-
-K, SHAPE = 5, (3, 4)
-PLACES = math.prod(SHAPE)
-
-
-@dataclass(eq=False)
-class Network(TokenDenoiser):
-    """Beliefs that depend on all tokens of an item, without meaning; not told about time."""
-
-    process: Categorical
-    sharpness: float = 1.5
-    takes_time: bool = False
-    calls: list[Tensor] = field(default_factory=list)
-
-    def __call__(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Beliefs:
-        self.calls.append(x_t)
-        flat = x_t.flatten(1).double()
-        wave = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64)
-        phase = (flat * wave.sqrt()).sum(dim=1, keepdim=True) + wave * 2.3
-        logits = torch.sin(phase.unsqueeze(-1) * torch.arange(1, K + 1)) * self.sharpness
-        return Beliefs(logits.log_softmax(dim=-1).reshape(*x_t.shape, K))
-
-
-def ran(
-    sampler: TokenSampler, grid: Tensor, *, items: int = 4, seed: int = 0, sharpness: float = 1.5
-) -> tuple[Tensor, list[int]]:
-    """The samples of an absorbing process, and how many places were hidden at each network call."""
-    process, streams = Absorbing(K), Streams.count(seed, items)
-    network = Network(process, sharpness)
-    x = run_tokens(sampler, network, process.start((items, *SHAPE), streams), grid, streams)
-    return x, [int((call[0] == K).sum()) for call in network.calls]
 
 
 def test_counts_on_a_uniform_grid_are_as_even_as_can_be() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor
+from waves import PLACES, SHAPE, K, Network, ran
 
-from sfumato.denoisers.categorical import Beliefs, TokenDenoiser
+from sfumato.denoisers.categorical import Beliefs
 from sfumato.errors import InvalidOptionError, NotFiniteError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Absorbing, Categorical, CosineSurvival, Hybrid, TokenLevel, Uniform
@@ -36,8 +36,6 @@ from sfumato.samplers.tokens import (
 )
 from sfumato.testing import check_token_sampler
 
-K, SHAPE = 5, (3, 4)
-PLACES = math.prod(SHAPE)
 ALL = [
     *(kind() for kind in SAMPLERS.values()),
     Confidence("margin", temperature=1.0, noise=2.0),
@@ -51,34 +49,6 @@ ALL = [
     Remasking(0.3, "conf"),
     Remasking(0.3, "loop"),
 ]
-
-
-@dataclass(eq=False)
-class Network(TokenDenoiser):
-    """Beliefs that depend on all tokens of an item, without meaning; not told about time."""
-
-    process: Categorical
-    sharpness: float = 1.5
-    takes_time: bool = False
-    calls: list[Tensor] = field(default_factory=list)
-
-    def __call__(self, x_t: Tensor, t: TokenLevel, condition: object = None) -> Beliefs:
-        self.calls.append(x_t)
-        flat = x_t.flatten(1).double()
-        wave = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64)
-        phase = (flat * wave.sqrt()).sum(dim=1, keepdim=True) + wave * 2.3
-        logits = torch.sin(phase.unsqueeze(-1) * torch.arange(1, K + 1)) * self.sharpness
-        return Beliefs(logits.log_softmax(dim=-1).reshape(*x_t.shape, K))
-
-
-def ran(
-    sampler: TokenSampler, grid: Tensor, *, items: int = 4, seed: int = 0, sharpness: float = 1.5
-) -> tuple[Tensor, list[int]]:
-    """The samples of an absorbing process, and how many places were hidden at each network call."""
-    process, streams = Absorbing(K), Streams.count(seed, items)
-    network = Network(process, sharpness)
-    x = run_tokens(sampler, network, process.start((items, *SHAPE), streams), grid, streams)
-    return x, [int((call[0] == K).sum()) for call in network.calls]
 
 
 def fits(sampler: TokenSampler, process: Categorical) -> bool:

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from sfumato.cli.answers import Answer
-from sfumato.cli.options import COMMON, SAVE, Common, OperatorName, PluginName, Save
+from sfumato.cli.options import (
+    COMMON,
+    SAVE,
+    Common,
+    FormatOptions,
+    OperatorName,
+    PluginName,
+    Save,
+    literals,
+)
 from sfumato.cli.paths import check_file
 from sfumato.records import run_record
 from sfumato.registry import load_plugin
@@ -23,6 +32,7 @@ def degrade(
     *,
     out: Annotated[Path, Parameter(help="File to write.")],
     seed: Annotated[int, Parameter(help="Of the noise.")] = 0,
+    reading: FormatOptions = None,
     save: Save = SAVE,
     common: Common = COMMON,
     task_options: Annotated[dict[str, Any] | None, Parameter(parse=False)] = None,
@@ -30,7 +40,7 @@ def degrade(
     """Simulate a measurement of clean data."""
     domain = load_plugin(plugin)
     task = domain.operator(operator, **(task_options or {}))
-    signal = domain.read(source)
+    signal = domain.read(source, **literals(reading))
     check_file(out, overwrite=save.overwrite, plugin=domain)
     damaged = task.degrade(signal, seed=seed)
     out.parent.mkdir(parents=True, exist_ok=True)

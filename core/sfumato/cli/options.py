@@ -22,6 +22,7 @@ __all__ = [
     "SAVE",
     "Common",
     "Compute",
+    "FormatOptions",
     "InputName",
     "OperatorName",
     "PluginName",
@@ -40,6 +41,15 @@ InputName = Annotated[
 PriorName = Annotated[
     str | None,
     Parameter(help="Shipped prior, folder of one, or OWNER/NAME on the hub. [default: shipped]"),
+]
+
+FormatOptions = Annotated[
+    dict[str, str] | None,
+    Parameter(
+        name="format",
+        help="Options of the files' format, as --format.NAME VALUE, such as --format.encoding "
+        "latin-1 or --format.field body.",
+    ),
 ]
 
 HOW = Group("Computing", sort_key=20)

@@ -16,6 +16,7 @@ from sfumato.cli.options import (
     SAVE,
     Common,
     Compute,
+    FormatOptions,
     InputName,
     OperatorName,
     PluginName,
@@ -111,6 +112,7 @@ def reconstruct(
         Path | None, Parameter(help="Folder to write. [default: INPUT-OPERATOR]")
     ] = None,
     compute: Compute = COMPUTE,
+    reading: FormatOptions = None,
     save: Save = SAVE,
     common: Common = COMMON,
     task_options: Annotated[dict[str, Any] | None, Parameter(parse=False)] = None,
@@ -125,17 +127,17 @@ def reconstruct(
     choice.checked(domain, task)
     compute = compute.checked()
     model = load_prior(domain, prior)
-    paths = expand(domain, inputs)
+    paths, read = expand(domain, inputs), literals(reading)
     for path in paths[1:]:  # the first is checked last, and kept
-        task.check(domain.read(path))
-    first = domain.read(paths[0])
+        task.check(domain.read(path, **read))
+    first = domain.read(paths[0], **read)
     task.check(first)
     folder = out or Path(f"{paths[0].stem}-{operator}")
     check_folder(folder, overwrite=save.overwrite)
     model = model.to(compute.device)
     rows, view = [], []
     for index, (path, name) in enumerate(zip(paths, subfolders(paths), strict=True)):
-        signal = first if index == 0 else domain.read(path)
+        signal = first if index == 0 else domain.read(path, **read)
         target = folder if len(paths) == 1 else folder / name
         title = path.name if len(paths) == 1 else f"{path.name} ({index + 1} of {len(paths)})"
         others = baselines(domain, task, signal, choice.baseline)

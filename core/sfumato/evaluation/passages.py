@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sfumato.evaluation.report import Section
-from sfumato.evaluation.wordings import run_facts
+from sfumato.evaluation.wordings import meanings, run_facts
 from sfumato.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def token_section(
         passages=passages,
         readings=readings(result),
         scores=scores,
+        meanings=meanings([row[0] for row in scores[1:]], name),
         run=run_facts(result.record),
         notes=tuple(str(note) for note in result.record.get("notes") or ()),
     )

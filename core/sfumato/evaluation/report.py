@@ -26,6 +26,7 @@ from sfumato.evaluation.wordings import (
     facts,
     gauge,
     honesty,
+    meanings,
     run_facts,
     score_table,
     verdict,
@@ -56,6 +57,7 @@ class Section:
         gauge: χ² and its band; ``None`` where there is no noise.
         facts: Label → value: the numbers of the result.
         scores: Rows of the table of metrics, the first one its head; empty without a reference.
+        meanings: Metric → what it is.
         honesty: Label → value: coverage and correlation with the error.
         run: Label → value: what was run.
         notes: What a person should know.
@@ -71,6 +73,7 @@ class Section:
     gauge: Gauge | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     scores: tuple[tuple[str, ...], ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
     honesty: Mapping[str, str] = field(default_factory=dict)
     run: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -123,6 +126,7 @@ class Section:
             gauge=gauge(result),
             facts=facts(result),
             scores=score_table(scores, plugin, reference, others),
+            meanings=meanings(() if scores is None else scores.mean, plugin),
             honesty={} if scores is None else honesty(scores),
             run=run_facts(result.record),
             notes=tuple(notes),

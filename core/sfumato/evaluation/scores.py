@@ -2,13 +2,14 @@
 
 Quality: the plugin's metrics of the posterior mean and of a single sample. Honesty: the share of
 the truth that the 90 % interval holds (it should be 0.9), and the correlation of the standard
-deviation with the absolute error (the places called uncertain should be the wrong ones).
+deviation with the absolute error (the places called uncertain should be the wrong ones). Elements
+that all samples have as they are in truth, such as known pixels, count for neither.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sfumato.results import Result
     from sfumato.token_results import TokenResult
 
-__all__ = ["Scores", "TokenScores", "correlation", "measure", "score", "score_tokens"]
+__all__ = ["Scores", "TokenScores", "aligned", "correlation", "measure", "score", "score_tokens"]
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,12 @@ def score(
     plugin = load_plugin(str(name)) if name else None
     mean, skipped = measure(plugin, result.mean, truth, metrics)
     sample, _ = measure(plugin, result.samples.select(result.axis, 0), truth, mean)
+    unknown = (result.samples != truth.unsqueeze(result.axis)).any(dim=result.axis)
     coverage = math.nan
     if result.n > 1:
         low, high = result.interval(0.9)
-        coverage = ((truth >= low) & (truth <= high)).double().mean().item()
-    corr = correlation(result.std, (result.mean - truth).abs())
+        coverage = ((truth >= low) & (truth <= high))[unknown].double().mean().item()
+    corr = correlation(result.std[unknown], (result.mean - truth).abs()[unknown])
     return Scores(mean, sample, coverage, corr, skipped)
 
 
@@ -117,7 +119,7 @@ class TokenScores:
         for name, value in self.estimate.items():
             before = self.source.get(name, math.nan)
             cells = (before, value, self.sample.get(name, math.nan))
-            rows.append((name, *("" if math.isnan(v) else f"{v:.4g}" for v in cells)))
+            rows.append((name, *aligned(cells)))
         return tuple(rows)
 
 
@@ -156,6 +158,13 @@ def measure(
         except MissingDependencyError as error:
             skipped[name] = str(error)
     return values, skipped
+
+
+def aligned(values: Sequence[float]) -> list[str]:
+    """Numbers of one metric with equal decimals: four digits of the largest; – for NaN."""
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    decimals = max(3 - math.floor(math.log10(largest)), 0) if largest else 0
+    return ["–" if math.isnan(value) else f"{value:.{decimals}f}" for value in values]
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

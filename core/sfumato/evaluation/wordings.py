@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sfumato.evaluation.scores import Scores, measure
+from sfumato.evaluation.scores import Scores, aligned, measure
 from sfumato.registry import load_plugin
 from sfumato.signals import Signal
 
 if TYPE_CHECKING:
     from sfumato.results import Result
 
-__all__ = ["Gauge", "facts", "gauge", "honesty", "run_facts", "score_table", "verdict"]
+__all__ = [
+    "Gauge", "facts", "gauge", "honesty", "meanings", "run_facts", "score_table", "verdict",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,22 @@ def score_table(
     reference: Signal | Tensor | None,
     baselines: Mapping[str, Tensor],
 ) -> tuple[tuple[str, ...], ...]:
-    """Metrics in columns, estimates in rows."""
+    """Metrics in columns, estimates in rows; as many decimals in a column as its largest needs."""
     if scores is None or reference is None or not scores.mean:
         return ()
     truth = reference.data if isinstance(reference, Signal) else reference
     rows = {"Posterior mean": scores.mean, "One sample": scores.sample}
     for name, estimate in baselines.items():
         rows[name] = measure(load_plugin(plugin), estimate, truth.to(estimate), scores.mean)[0]
-    head = ("", *scores.mean)
-    return (head, *((name, *(f"{v:.4g}" for v in row.values())) for name, row in rows.items()))
+    columns = [aligned([row[metric] for row in rows.values()]) for metric in scores.mean]
+    return (("", *scores.mean), *zip(rows, *columns, strict=True))
+
+
+def meanings(metrics: Iterable[str], plugin: str) -> dict[str, str]:
+    """What metrics of a plugin are: the first line of each one's own description."""
+    known = {name: load_plugin(plugin).part("metrics", name) for name in metrics}
+    said = {name: (metric.__doc__ or "").split("\n")[0] for name, metric in known.items()}
+    return {name: text for name, text in said.items() if text}
 
 
 def run_facts(record: Mapping[str, Any]) -> dict[str, str]:

@@ -130,7 +130,7 @@ class Tilted:
         x = self.log_q.new_zeros(self.log_q.shape[:2], dtype=torch.long)
         for place in range(self.length):
             twist = self.machine.tilt(place, log_a, self.log_b[place + 1])
-            x[:, place] = invert(self.log_q[:, place] + twist, chances[:, place])
+            x[:, place] = draws.invert_logs(self.log_q[:, place] + twist, chances[:, place])
             log_a = self.machine.advance(place, log_a, x[:, place])
             log_a = log_a - log_a.amax(dim=1, keepdim=True).clamp(min=-1e300)
         return x
@@ -212,13 +212,6 @@ def start_of(machine: Machine, log_q: Tensor) -> Float[Tensor, "batch states"]:
 def end_of(machine: Machine, log_q: Tensor) -> Float[Tensor, "batch states"]:
     """ln b_L for every item."""
     return machine.final.to(log_q.device).expand(len(log_q), -1)
-
-
-def invert(log_p: Float[Tensor, "batch tokens"], chance: Float[Tensor, " batch"]) -> Tensor:
-    """The token at which the distribution function passes a uniform number."""
-    ends = (log_p - log_p.amax(dim=1, keepdim=True).clamp(min=-1e300)).exp().cumsum(dim=1)
-    below = ends <= (chance * ends[:, -1]).unsqueeze(1)
-    return below.sum(dim=1).clamp(max=log_p.shape[1] - 1)
 
 
 def fits(machine: Machine, log_q: Tensor) -> None:

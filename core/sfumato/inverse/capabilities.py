@@ -4,6 +4,7 @@ An operator:
 
     linear      has an adjoint
     gaussian    Gaussian noise (its variance may be 0)
+    moments     other noise, whose moments given a Gaussian belief are known (rounding)
     noisy       noise of positive variance, or another likelihood with a finite gradient
     exact       Gaussian noise of variance 0 somewhere: y is to be met exactly there
     spectrum    a singular value decomposition in closed form
@@ -37,6 +38,7 @@ __all__ = ["MEANING", "abilities", "capabilities", "data_spread", "lacking", "re
 MEANING = {
     "linear": "a linear operator with an adjoint",
     "gaussian": "Gaussian noise",
+    "moments": "rounding, or other noise that is known by its moments",
     "noisy": "noise of positive variance",
     "exact": "a measurement without noise",
     "spectrum": "an operator with a closed-form singular value decomposition",
@@ -69,6 +71,8 @@ def capabilities(operator: Operator) -> frozenset[str]:
             found.add("identity")
     else:
         found.add("noisy")
+        if operator.likelihood.knows_moments:
+            found.add("moments")
     return frozenset(found)
 
 

@@ -80,6 +80,7 @@ METHODS: dict[str, Method] = {
     "fused": Method("guides.fused:Fused", EXACT, ("mask", "places", "gaussian", "uneven"), (1, 0, 0), 12, "state and measurement as one state with uneven levels; nothing is approximated", (("order", 2), ("eta", 1.0)), (("start", 5.0), ("end", 0.01), ("mean_over", (0.0, 0.0))), "dpm-solver"),
     "fused-gibbs": Method("guides.fused:Fused", MOMENTS, ("mask", "places", "gaussian", "uneven", "variance"), (4, 0, 0), 8, "the same, drawn in rounds with the denoiser's own variances; for trained networks", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0)), ("inflation", 2.0)), "gibbs"),
     "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 8, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0))), "gibbs"),
+    "matched": Method("guides.matched:Matched", MOMENTS, ("linear", "moments", "variance"), (4, 0, 4), 8, "proximal for rounded data: what rounding says is matched to the belief at hand", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0))), "gibbs"),
     "diagonal": Method("guides.diagonal:Diagonal", MOMENTS, ("gaussian", "variance"), (1, 0, 10), 20, "moment matching with the denoiser's own variances; no backward pass", CALIBRATED),
     "mmps": Method("guides.moment:MMPS", MOMENTS, ("gaussian",), (1, 8, 8), 20, "moment matching with the Jacobian's covariance, and draws from it", CALIBRATED),
     "mmps-exact": Method("guides.moment:MMPS", MOMENTS, ("gaussian", "covariance"), (1, 8, 8), 5, "the same with converged solves at few levels; exact for Gaussian priors", CALIBRATED, (("iterations", 8), ("lanczos", 8))),
@@ -192,13 +193,10 @@ def choose(operator: Operator, denoiser: Denoiser, *, budget: int | None = None)
 PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("mmps-exact", ("linear",), "the prior knows its covariance: no backward pass"),
     ("denoising", (), "y is a state of the prior's process; only the network approximates"),
-    (
-        "fused-gibbs",
-        ("learned",),
-        "y and x_t are one state of the prior's process; rounds mend what a network fills in too rashly",
-    ),
+    ("fused-gibbs", ("learned",), "y and x_t are one state; rounds mend what a network fills in"),
     ("fused", (), "y and x_t are one state of the prior's process; only the network approximates"),
     ("proximal", (), "the prior reports its variance; calibrated draws, no backward pass"),
+    ("matched", (), "rounded data; calibrated draws, no backward pass"),
     ("diagonal", ("linear",), "the prior reports its variance; calibrated, no backward pass"),
     ("mmps", ("linear",), "linear A and Gaussian noise; keeps the prior's correlations"),
     ("pigdm", (), "the best with one backward pass per step"),
@@ -209,7 +207,7 @@ PREFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 SEVERAL = {
-    "fused": "fused is exact for any prior; give it 30 steps",
+    "fused": "fused approximates nothing but the network; give it 30 steps",
     "tds": "tds weighs the modes rightly; other guides and MAP-like methods do not",
 }
 """What to use where the posterior has several modes, best first."""

@@ -152,9 +152,8 @@ class Mixing(Categorical):
         chance = (alpha_s - alpha_t) / (1 - alpha_t).clamp(min=TINY)
         appears = (draws.uniform(x_t, streams) < chance) & (x_t == self.tokens)
         u = draws.uniform(x_t, streams)[appears]
-        belief = log_probs[appears].double()
         x_s = x_t.clone()
-        x_s[appears] = draws.invert((belief - belief.amax(dim=-1, keepdim=True)).exp(), u)
+        x_s[appears] = draws.invert_logs(log_probs[appears], u)
         return x_s
 
     def matrix(self, s: TokenLevel, t: TokenLevel) -> Tensor:

@@ -26,7 +26,7 @@ from sfumato.processes.schedules import Schedule
 from sfumato.processes.spectral import Attenuation, Blur, Cosines, Elements, Fade, Heat, Spectral
 from sfumato.processes.student import Student
 
-__all__ = ["arrays", "described", "gaussian_from"]
+__all__ = ["arrays", "described", "gaussian_from", "identified"]
 
 SCHEDULES: dict[str, type[Any]] = {
     "EDM": schedules.EDM,
@@ -63,6 +63,14 @@ def described(process: Gaussian) -> dict[str, Any]:
     elif kind is not Gaussian:
         raise unstored(kind, ["Gaussian", "Student", "Spectral", "Riemannian"])
     return found
+
+
+def identified(process: Gaussian) -> dict[str, Any]:
+    """What tells ``process`` from others: its description, or its text where no folder holds it."""
+    try:
+        return described(process)
+    except UnsupportedError:
+        return {"process": repr(process)}
 
 
 def arrays(process: Gaussian) -> dict[str, Tensor]:

@@ -12,6 +12,10 @@ Their difference estimates the error,
 
 e ≤ 1 accepts y''; either way the next length is h ← 0.9 h e^{−0.9}. *Every item has its own step
 size* and its own noise, so a sample does not depend on its neighbours.
+
+As published, a step that is refused draws its noise anew, and large noise is refused more often
+than small. In many dimensions errors vary little and this is nothing; in one or two, samples lack
+spread whatever the tolerance is.
 """
 
 from __future__ import annotations

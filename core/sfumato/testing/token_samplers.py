@@ -49,16 +49,17 @@ def check_token_sampler(
 
 @dataclass(frozen=True, eq=False)
 class Wave(TokenDenoiser):
-    """Beliefs that depend on all tokens of an item, and mean nothing."""
+    """Beliefs that depend on all tokens of an item, and mean nothing; the sharper, the surer."""
 
     process: Categorical
+    sharpness: float = 1.5
     takes_time: bool = field(default=False)
 
     def __call__(self, x_t: Tensor, t: TokenLevel, condition: Condition = None) -> Beliefs:
         flat, K = x_t.flatten(1).double(), self.process.tokens
         wave = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64)
         phase = (flat * wave.sqrt()).sum(dim=1, keepdim=True) + wave * 2.3
-        logits = 1.5 * torch.sin(phase.unsqueeze(-1) * torch.arange(1, K + 1))
+        logits = self.sharpness * torch.sin(phase.unsqueeze(-1) * torch.arange(1, K + 1))
         return Beliefs(logits.log_softmax(dim=-1).reshape(*x_t.shape, K))
 
 

@@ -7,8 +7,9 @@ D S M is linear, so the file is a linear measurement of x,
     y = q s = D S M x + e,        e uniform in [−s/2, s/2],
 
 element by element, plus the encoder's own rounding of the planes to integers (σ ≈ 0.3 of 255).
-"intervals" is this likelihood as it stands. "gaussian" replaces e by Gaussian noise of the same
-variance, s²/12, which every linear solver can use.
+"intervals" is this likelihood as it stands, of zeros too: they say that c is in [−s/2, s/2], not
+that it is near 0. "gaussian" replaces e by Gaussian noise of the same variance, s²/12, which every
+linear solver can use.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class DeJPEG(Task):
 
     summary: ClassVar[str] = "undo JPEG compression, within the intervals that the file records"
 
-    likelihood: Literal["gaussian", "intervals"] = "gaussian"
-    """How the file's intervals are stated: as Gaussian noise of their variance, which suits every
-    linear solver, or exactly."""
+    likelihood: Literal["intervals", "gaussian"] = "intervals"
+    """How the file's intervals are stated: exactly, or as Gaussian noise of their variance, for
+    solvers that need it."""
 
     quality: int = 20
     """Quality of a simulated file, 1 to 95. The tables of a real file are read from it."""

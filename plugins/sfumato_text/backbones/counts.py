@@ -47,7 +47,7 @@ class Counts(nn.Module):
     @classmethod
     def of(cls, model: NGrams, beam: int = 64) -> Counts:
         """A counted model as a backbone."""
-        plain = model.text.astype(np.uint8).tobytes()
+        plain = model.text.astype(width(model.alphabet)).tobytes()
         packed = lzma.compress(plain, preset=9 | lzma.PRESET_EXTREME)
         made = cls(model.alphabet, model.order, len(packed), beam)
         made.packed.copy_(torch.frombuffer(bytearray(packed), dtype=torch.uint8))
@@ -65,7 +65,8 @@ class Counts(nn.Module):
     @cached_property
     def model(self) -> NGrams:
         """The chain; counted on first use."""
-        text = np.frombuffer(lzma.decompress(self.packed.cpu().numpy().tobytes()), np.uint8)
+        plain = lzma.decompress(self.packed.cpu().numpy().tobytes())
+        text = np.frombuffer(plain, width(self.alphabet))
         values = self.discounts.float().cpu().numpy()
         return NGrams(text.astype(np.int64), self.alphabet, Discounts(values))
 
@@ -96,6 +97,11 @@ class Counts(nn.Module):
     def denoiser(self, process: Categorical) -> Counted:
         """Its beliefs under a process."""
         return Counted(process, self)
+
+
+def width(alphabet: str) -> str:
+    """The numbers that a text is stored in: a byte for each letter, two where there are many."""
+    return "u1" if len(alphabet) <= 256 else "<u2"
 
 
 class Counted(Chained):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -84,53 +84,26 @@ class MaskedLM(nn.Module):
         return logits
 
 
-class Bert(MaskedLM):
-    """BERT from scratch (Devlin et al., 2019), over ``tokens`` and MASK.
+class Scratch(MaskedLM):
+    """A masked language model without weights, over ``tokens`` and MASK.
 
     Args:
+        own: Settings of this architecture alone.
         tokens: K.
         width: Of the states.
         heads: Of attention.
         layers: How many.
-        hidden: Width of the feed-forward layers; 4·width if 0.
-        length: Longest text.
+        hidden: Width of the feed-forward layers; ``widening``·width if 0.
+        length: Longest text, where positions are learnt.
     """
+
+    family: ClassVar[str]
+    widening: ClassVar[int] = 2
 
     def __init__(
         self,
-        *,
-        tokens: int,
-        width: int = 192,
-        heads: int = 4,
-        layers: int = 4,
-        hidden: int = 0,
-        length: int = 512,
-    ) -> None:
-        super().__init__(
-            config={
-                "model_type": "bert", "vocab_size": tokens + 1, "hidden_size": width,
-                "num_attention_heads": heads, "num_hidden_layers": layers,
-                "intermediate_size": hidden or 4 * width, "max_position_embeddings": length,
-                "pad_token_id": None,
-            }
-        )  # fmt: skip
-
-
-class ModernBert(MaskedLM):
-    """ModernBERT from scratch (Warner et al., 2024): rotary positions, gated layers.
-
-    Args:
-        tokens: K.
-        width: Of the states.
-        heads: Of attention.
-        layers: How many.
-        hidden: Width of the gated layers; 2·width if 0.
-        length: Longest text.
-        local: Places that most layers see; every third sees everything.
-    """
-
-    def __init__(
-        self,
+        own: Mapping[str, Any] | None = None,
+        /,
         *,
         tokens: int,
         width: int = 192,
@@ -138,61 +111,67 @@ class ModernBert(MaskedLM):
         layers: int = 4,
         hidden: int = 0,
         length: int = 1024,
-        local: int = 128,
     ) -> None:
         super().__init__(
             config={
-                "model_type": "modernbert", "vocab_size": tokens + 1, "hidden_size": width,
+                "model_type": self.family, "vocab_size": tokens + 1, "hidden_size": width,
                 "num_attention_heads": heads, "num_hidden_layers": layers,
-                "intermediate_size": hidden or 2 * width, "max_position_embeddings": length,
-                "local_attention": local, "pad_token_id": None, "cls_token_id": None,
-                "sep_token_id": None, "bos_token_id": None, "eos_token_id": None,
+                "intermediate_size": hidden or self.widening * width,
+                "max_position_embeddings": length, "pad_token_id": None, **(own or {}),
             }
         )  # fmt: skip
 
 
-class EuroBert(MaskedLM):
-    """EuroBERT from scratch (Boizard et al., 2025): a Llama that sees both sides.
+class Bert(Scratch):
+    """BERT (Devlin et al., 2019). Arguments of ``Scratch``; texts of up to 512 tokens."""
+
+    family = "bert"
+    widening = 4
+
+    def __init__(self, *, length: int = 512, **sizes: int) -> None:
+        super().__init__(length=length, **sizes)
+
+
+class ModernBert(Scratch):
+    """ModernBERT (Warner et al., 2024): rotary positions, gated layers.
+
+    Args:
+        local: Places that most layers see; every third sees everything.
+        sizes: Arguments of ``Scratch``.
+    """
+
+    family = "modernbert"
+
+    def __init__(self, *, local: int = 128, **sizes: int) -> None:
+        special = dict.fromkeys(f"{kind}_token_id" for kind in ("cls", "sep", "bos", "eos"))
+        super().__init__({"local_attention": local, **special}, **sizes)
+
+
+class EuroBert(Scratch):
+    """EuroBERT (Boizard et al., 2025): a Llama that sees both sides.
 
     Args:
         tokens: K.
-        width: Of the states.
         heads: Of attention.
         groups: Heads of keys and values; as many as ``heads`` if 0.
-        layers: How many.
-        hidden: Width of the gated layers; 2·width if 0.
-        length: Longest text.
+        sizes: Other arguments of ``Scratch``.
     """
 
-    def __init__(
-        self,
-        *,
-        tokens: int,
-        width: int = 192,
-        heads: int = 4,
-        groups: int = 0,
-        layers: int = 4,
-        hidden: int = 0,
-        length: int = 1024,
-    ) -> None:
-        super().__init__(
-            config={
-                "model_type": "eurobert", "vocab_size": tokens + 1, "hidden_size": width,
-                "num_attention_heads": heads, "num_key_value_heads": groups or heads,
-                "num_hidden_layers": layers, "intermediate_size": hidden or 2 * width,
-                "max_position_embeddings": length, "pad_token_id": None, "bos_token_id": None,
-                "eos_token_id": None, "mask_token_id": tokens,
-            }
-        )  # fmt: skip
+    family = "eurobert"
+
+    def __init__(self, *, tokens: int, heads: int = 4, groups: int = 0, **sizes: int) -> None:
+        own = {
+            "num_key_value_heads": groups or heads, "bos_token_id": None, "eos_token_id": None,
+            "mask_token_id": tokens,
+        }  # fmt: skip
+        super().__init__(own, tokens=tokens, heads=heads, **sizes)
 
 
 def longest(config: Any) -> int:
     """How long a text may be; 0 if positions are relative or turned."""
     turned = getattr(config, "rope_parameters", None) is not None
     known = getattr(config, "max_position_embeddings", 0) or 0
-    offset = (
-        2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert") else 0
-    )
+    offset = 2 if getattr(config, "model_type", "") in OFFSET else 0
     return 0 if turned else int(known) - offset
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
 from sfumato.signals import Signal
+from sfumato_text.files.reading import place
 
 __all__ = [
     "LOST",
@@ -179,6 +180,13 @@ class Document:
         for slot in self.slots:
             found[slot.start : slot.end] = True
         return found
+
+    def place(self, offset: int) -> str:
+        """Where a character stands, in words: in the source, with all markers and markup in it."""
+        for slot in self.slots:
+            if self.source is not None and slot.start <= offset < slot.end:
+                return place(self.source.text, int(slot.spans[offset - slot.start, 0]))
+        return place(self.text, offset)
 
     def hide(self, spans: Iterable[Span], *, known: bool = True) -> Document:
         """The same text with some ranges lost; it no longer belongs to a file.

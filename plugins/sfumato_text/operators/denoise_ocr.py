@@ -28,14 +28,14 @@ from sfumato.noise import Streams
 from sfumato.signals import Signal
 from sfumato_text.alignments import align
 from sfumato_text.channels import Channel
-from sfumato_text.confidences import soft_sites
+from sfumato_text.confidences import Calibration, soft_sites
 from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.files.restorations import Change, Restoration
 from sfumato_text.operators.corrections import Row, finished
 from sfumato_text.operators.respell import DRAWS, ending, with_end
 from sfumato_text.operators.restore import Restore
 from sfumato_text.operators.running import BREAK, Run, runs
-from sfumato_text.operators.sites import certain, reader, tolerant
+from sfumato_text.operators.sites import certain, check_signs, reader, tolerant
 from sfumato_text.operators.votes import Vote, votes
 from sfumato_text.tokenisers import Characters
 
@@ -56,6 +56,8 @@ class DenoiseOCR(Restore):
             signs that it has and leave them as they are; or take them for "noise".
         trust: How far the reader's confidences are believed: 0 not at all, 1 alone.
         other: Share of the errors that goes to the other readings that the reader lists.
+        calibration: File of what the reader's confidences are worth, as ``Calibration.save`` of
+            ``sfumato_text.confidences`` writes it; they are believed as they are if not given.
         edits: Whether characters may have been lost and made up; otherwise every one stands in its
             place, and any prior will do.
         lost: Share of characters that were lost, unless the channel says it.
@@ -69,6 +71,7 @@ class DenoiseOCR(Restore):
     foreign: str = "noise"
     trust: float = 0.5
     other: float = 0.5
+    calibration: str = ""
     edits: bool = True
     lost: float = 0.01
     inserted: float = 0.005
@@ -83,6 +86,12 @@ class DenoiseOCR(Restore):
                 )
         if self.most < 1:
             raise InvalidOptionError("text denoise-ocr", f"most={self.most}", "use 1 or more")
+        if self.calibration:
+            Calibration.load(self.calibration)
+
+    def document(self, signal: Signal) -> Document:
+        document = super().document(signal)
+        return Calibration.load(self.calibration)(document) if self.calibration else document
 
     @property
     def stated(self) -> Channel:
@@ -111,6 +120,8 @@ class DenoiseOCR(Restore):
             return super().pose(signal, prior)
         document, channel = self.document(signal), self.stated
         codec = reader(prior.codec, "nearest" if self.foreign == "noise" else self.foreign)
+        if self.foreign == "refuse":
+            check_signs(document, codec, signal.path)
         read = codec.read if self.foreign == "refuse" else partial(tolerant, codec=codec)
         found = runs(document, most=LONGEST)
         rows = [Row(0, len(run.text), read(run.text), codec) for run in found]

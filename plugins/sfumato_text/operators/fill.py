@@ -9,17 +9,21 @@ the gap is part of, says how likely each length is:
 
     p(k | text) ∝ p(k) p(text before, text after | k lost between).
 
-What was read comes back as it was, byte by byte.
+How far the prior's n-grams are to be trusted is read off the known letters of its text
+(``sfumato_text.adaptation``). What was read comes back as it was, byte by byte.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.errors import InvalidOptionError, UnknownNameError
@@ -27,11 +31,12 @@ from sfumato.factors import Machine
 from sfumato.inverse.tokens.tasks import PartDraws, Posed, Readings, TokenPart, TokenTask
 from sfumato.noise import Streams
 from sfumato.signals import Signal
+from sfumato_text.adaptation import adapted_denoiser
 from sfumato_text.files.documents import Document, Gap, codes_of, document_of, signal_of
 from sfumato_text.files.notations import NOTATIONS, parse, render
 from sfumato_text.operators.rankings import Ranking, merged, ranked
-from sfumato_text.operators.sites import FOREIGN, certain, free, reader
-from sfumato_text.operators.windows import Window, where, windows
+from sfumato_text.operators.sites import FOREIGN, certain, check_signs, free, reader
+from sfumato_text.operators.windows import Window, records, where, windows
 from sfumato_text.operators.writing import Filled, readings_of
 
 __all__ = ["Fill"]
@@ -112,7 +117,11 @@ class Fill(TokenTask):
 
     def pose(self, signal: Signal, prior: Any) -> Posed:
         document, codec = self.document(signal), reader(prior.codec, self.foreign)
-        codec.encode(document.text)
+        check_signs(document, codec, signal.path)
+        denoisers = {
+            record: adapted_denoiser(prior.denoiser, self.known(document, codec, *record))
+            for record in records(document)
+        }
         asked = [number for number, gap in enumerate(document.gaps) if gap.asked]
         places = windows(document, context=self.context, asked=asked, together=self.together)
         parts: list[TokenPart] = []
@@ -120,10 +129,12 @@ class Fill(TokenTask):
         for window in places:
             options = self.lengths(document, window, codec)
             first = len(parts)
+            record = next(r for r in denoisers if r[0] <= window.start and window.end <= r[1])
             parts += [
                 TokenPart(
                     self.sites(document, window, size, codec),
                     self.factor(document, window, size, codec),
+                    denoiser=denoisers[record],
                 )
                 for size in options
             ]
@@ -142,6 +153,12 @@ class Fill(TokenTask):
 
         compared = any(len(numbers) > 1 for _, numbers in owners)
         return Posed(tuple(parts), assemble, ranked=RANKED, compared=compared)
+
+    def known(self, document: Document, codec: Any, low: int, high: int) -> list[NDArray[np.int64]]:
+        """Letters of the stretches between gaps of a record, as tokens."""
+        cuts = sorted({low, high, *(g.start for g in document.gaps if low < g.start < high)})
+        pieces = (document.text[start:end] for start, end in itertools.pairwise(cuts))
+        return [codec.encode(piece).numpy() for piece in pieces if piece.strip()]
 
     def factor(
         self, document: Document, window: Window, length: int | None, codec: Any

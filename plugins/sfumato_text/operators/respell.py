@@ -33,7 +33,7 @@ from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.files.restorations import Change, Restoration
 from sfumato_text.operators.corrections import Row, finished
 from sfumato_text.operators.restore import Restore
-from sfumato_text.operators.sites import reader, tolerant
+from sfumato_text.operators.sites import check_signs, reader, tolerant
 from sfumato_text.operators.votes import votes
 from sfumato_text.operators.windows import records
 
@@ -87,6 +87,8 @@ class Respell(Restore):
         document, channel = self.document(signal), self.stated
         noise = self.foreign == "noise"
         codec = reader(prior.codec, "nearest" if noise else self.foreign)
+        if not noise:
+            check_signs(document, codec, signal.path)
         read = partial(tolerant, codec=codec) if noise else codec.read
         rows = [
             Row(start, end, read(document.text[start:end]), codec)

@@ -32,7 +32,7 @@ from sfumato.signals import Signal
 from sfumato_text.channels import Channel, load
 from sfumato_text.files.documents import Document, codes_of, document_of
 from sfumato_text.operators.corrections import Row, corrected
-from sfumato_text.operators.sites import FOREIGN, certain, reader, tolerant
+from sfumato_text.operators.sites import FOREIGN, certain, check_signs, reader, tolerant
 from sfumato_text.operators.windows import records
 
 __all__ = ["Restore"]
@@ -104,6 +104,8 @@ class Restore(TokenTask):
     def pose(self, signal: Signal, prior: Any) -> Posed:
         document, channel = self.document(signal), self.stated
         codec = reader(prior.codec, "nearest" if self.foreign == "noise" else self.foreign)
+        if self.foreign == "refuse":
+            check_signs(document, codec, signal.path)
         read = codec.read if self.foreign == "refuse" else partial(tolerant, codec=codec)
         rows = [
             Row(start, end, read(document.text[start:end]), codec)
@@ -161,6 +163,6 @@ class Restore(TokenTask):
         """Passes a text through the channel."""
         document = document_of(signal)
         streams = Streams.count(seed, 1).spawn("noise")
-        channel = replace(self.stated, lost=0.0, inserted=0.0)
+        channel = replace(self.stated, lost=0.0, losses={}, inserted=0.0)
         alphabet = sorted(set(document.text)) if self.channel == "uniform" else None
         return Signal(codes_of(channel.degrade(document.text, streams, alphabet=alphabet)))

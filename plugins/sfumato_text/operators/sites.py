@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfumato.errors import UnsupportedError
-from sfumato_text.alphabets import clusters, composed, stand_in
+from sfumato_text.alphabets import check_known, clusters, composed, stand_in
+from sfumato_text.files.documents import Document
 from sfumato_text.tokenisers import Characters
 from sfumato_text.tokens import Encoded
 
-__all__ = ["FOREIGN", "certain", "free", "reader", "tolerant"]
+__all__ = ["FOREIGN", "certain", "check_signs", "free", "reader", "tolerant"]
 
 FOREIGN = ("refuse", "nearest")
 """What may be done about characters that an alphabet lacks."""
@@ -35,6 +37,17 @@ def tolerant(text: str, codec: Characters) -> Encoded:
         pieces.append(BLANK * (end - start) if foreign else text[start:end])
     read = replace(codec, foreign="nearest").read("".join(pieces))
     return Encoded(text, read.ids, read.spans)
+
+
+def check_signs(document: Document, codec: Characters, path: Path | None) -> None:
+    """Refuses characters that the tokeniser cannot write.
+
+    Raises:
+        InvalidOptionError: Naming the file, the characters, and where each stands in the file.
+    """
+    text = document.text
+    what = "the text" if path is None else str(path)
+    check_known(text, codec.unknown(text), fix=codec.remedy, what=what, where=document.place)
 
 
 def certain(ids: Int[Tensor, " length"], tokens: int) -> Float[Tensor, "length tokens"]:

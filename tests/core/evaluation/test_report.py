@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,7 +17,8 @@ import torch
 
 from sfumato.evaluation.figures import LONGEST, grey, heat
 from sfumato.evaluation.report import Section, write_report
-from sfumato.evaluation.wordings import gauge, verdict
+from sfumato.evaluation.scores import Scores
+from sfumato.evaluation.wordings import gauge, score_table, verdict
 from sfumato.inverse.registry import METHODS
 from sfumato.results import Result
 from sfumato.signals import Signal
@@ -195,3 +197,19 @@ def test_several_sections_have_their_own_headings(tmp_path: Path) -> None:
     assert text.count("<h2>") == 2
     assert "<title>Both</title>" in text
     assert "<dt>Seed</dt><dd>0</dd>" in text
+
+
+def test_scores_of_a_column_have_equal_decimals_and_meanings() -> None:
+    result = replace(example(3, 40, 40), record={"plugin": "image"})
+    scores = Scores({"psnr": 27.571, "mae": 0.0188}, {"psnr": math.inf, "mae": 0.021663}, 0.9, 0.5)
+    truth = torch.zeros(3, 40, 40)
+    table = score_table(scores, "image", truth, {"grey": truth})
+    assert table == (
+        ("", "psnr", "mae"),
+        ("Posterior mean", "27.57", "0.01880"),
+        ("One sample", "inf", "0.02166"),
+        ("grey", "inf", "0.00000"),
+    )
+    section = Section.from_result(result, reference=truth)
+    assert section.meanings["psnr"].startswith("Peak signal-to-noise ratio in dB")
+    assert section.meanings.keys() == set(section.scores[0][1:])

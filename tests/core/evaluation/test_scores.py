@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sfumato.errors import ShapeError
-from sfumato.evaluation.scores import correlation, score
+from sfumato.evaluation.scores import TokenScores, aligned, correlation, score
 from sfumato.results import Result
 
 
@@ -45,3 +45,25 @@ def test_without_a_spread_there_is_no_correlation_and_no_coverage() -> None:
 def test_a_reference_of_another_size_is_refused() -> None:
     with pytest.raises(ShapeError, match="1×3×3, expected 1×4×4"):
         score(result(torch.zeros(2, 1, 4, 4)), torch.ones(1, 3, 3))
+
+
+def test_numbers_of_one_metric_have_equal_decimals_and_no_cell_is_empty() -> None:
+    assert aligned([0.0188, 0.021663]) == ["0.01880", "0.02166"]
+    assert aligned([27.571, math.inf, math.nan]) == ["27.57", "inf", "–"]
+    assert aligned([12345.6, 0.0]) == ["12346", "0"]
+    assert aligned([0.0, 0.0]) == ["0", "0"]
+    table = TokenScores({"cer": 0.0125}, {"cer": 0.1}, {}).table()
+    assert table == (("", "input", "estimate", "one sample"), ("cer", "–", "0.0125", "0.1000"))
+
+
+def test_what_was_known_counts_neither_for_coverage_nor_for_correlation() -> None:
+    generator = torch.Generator().manual_seed(0)
+    samples, truth = (torch.rand(n, 1, 8, 8, generator=generator) for n in (16, 1))
+    open_part = score(result(samples), truth[0])
+    known = torch.full((17, 1, 8, 8), 0.5)
+    beside = torch.cat([torch.cat([samples, truth]), known], dim=3)
+    scores = score(result(beside[:16]), beside[16])
+    assert scores.coverage == open_part.coverage
+    assert scores.correlation == pytest.approx(open_part.correlation)
+    beside[16, ..., 8:] = 0.6  # certain, and wrong
+    assert score(result(beside[:16]), beside[16]).coverage == open_part.coverage / 2

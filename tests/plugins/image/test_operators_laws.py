@@ -37,7 +37,7 @@ TASKS: dict[str, Task] = {
     "denoise": Denoise(),
     "dejpeg": DeJPEG(),
     "dejpeg 4:2:2": DeJPEG(subsampling="4:2:2", quality=70),
-    "dejpeg, intervals": DeJPEG(likelihood="intervals"),
+    "dejpeg, gaussian": DeJPEG(likelihood="gaussian"),
     "colorize": Colorize(noise=2.0),
     "declip": Declip(),
 }

@@ -30,7 +30,7 @@ TASKS: dict[str, Task] = {
     "deblur motion": Deblur(length=5, angle=20),
     "denoise": Denoise(),
     "dejpeg": DeJPEG(),
-    "dejpeg, intervals": DeJPEG(likelihood="intervals"),
+    "dejpeg, gaussian": DeJPEG(likelihood="gaussian"),
     "colorize": Colorize(),
     "declip": Declip(),
 }

@@ -75,6 +75,21 @@ def test_losses_and_insertions_have_their_rates() -> None:
     assert abs(len(noisy) - 500 - expected) < 5 * spread
 
 
+def test_single_characters_are_lost_at_rates_of_their_own(tmp_path: Path) -> None:
+    channel = Channel("x", 0.0, lost=0.05, losses={" ": 0.4, "a": 0.0}, untouched=".")
+    read = load(channel.save(tmp_path / "x.json")).degrade(TEXT, Streams.count(0, 1))
+    for sign, chance in ((" ", 0.4), ("a", 0.0), ("e", 0.05), (".", 0.0)):
+        n = TEXT.count(sign)
+        spread = 5 * math.sqrt(chance * (1 - chance) * n)
+        assert read.count(sign) == pytest.approx((1 - chance) * n, abs=spread)
+    assert Channel("x", 0.0, losses={"a": 0.1}).edits
+    with pytest.raises(InvalidOptionError, match="loss of 'a'"):
+        Channel("x", losses={"a": 1.0})
+    assert not estimate([("abc", "abbc")]).losses
+    found = estimate([("thecat sat", "the cat sat"), ("onthe mat", "on the mat")] * 20, losses=True)
+    assert found.losses[" "] > 0.3 > found.losses["t"]
+
+
 def test_noise_depends_on_its_stream_only() -> None:
     one = ocr(0.2).degrade(TEXT, Streams.count(3, 1))
     assert ocr(0.2).degrade(TEXT, Streams.count(3, 1)) == one
@@ -312,3 +327,12 @@ def test_calibration_stays_where_it_was_without_evidence() -> None:
     with pytest.raises(InvalidOptionError):
         Calibration.fit([math.nan], [True])
     assert Calibration()(document()).confidence is None
+
+
+def test_calibration_survives_its_file_and_other_files_are_refused(tmp_path: Path) -> None:
+    made = Calibration(0.3, 0.7)
+    assert Calibration.load(made.save(tmp_path / "c.json")) == made
+    (tmp_path / "bad.json").write_text("{}")
+    for name in ("bad.json", "none.json"):
+        with pytest.raises(UnreadableFileError, match=name):
+            Calibration.load(tmp_path / name)

@@ -15,6 +15,7 @@ from sfumato.inverse.tokens.lattice import Lattice
 from sfumato.inverse.tokens.problems import TokenProblem
 from sfumato.noise import Streams
 from sfumato.processes import Absorbing
+from sfumato_text.adaptation import DOUBT, TRUST, adapted, predicted
 from sfumato_text.backbones.counts import Counts
 from sfumato_text.contexts import Sorted, orders
 from sfumato_text.counting import counted_model
@@ -149,3 +150,62 @@ def test_letters_that_the_alphabet_lacks_are_named() -> None:
 def test_orders_that_keys_cannot_hold_are_refused(order: int) -> None:
     with pytest.raises(InvalidOptionError, match="orders up to 20"):
         Sorted.of(TEXT, order)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 4, ORDER])
+def test_a_context_that_is_cut_is_that_of_its_last_letters(n: int) -> None:
+    state, row = np.array([MODEL.initial()[0][1]]), [2, *TEXT[100:140].tolist(), 0, 0, 1, 1, 0]
+    for at, letter in enumerate(row[1:], 1):
+        probs = MODEL.follow(MODEL.cut(state, n))[0][0]
+        np.testing.assert_allclose(probs, expected(tuple(row[max(0, at - n) : at])), atol=1e-6)
+        state = MODEL.follow(state)[1][:, letter]
+
+
+def test_long_contexts_are_trusted_in_texts_like_the_counted_and_not_in_others() -> None:
+    like, other = TEXT[190:270], np.random.default_rng(9).integers(0, 2, 80)
+    own, foreign = (adapted(MODEL, [row]) for row in (like, other))
+    assert own.shares[ORDER] > 0.9
+    assert foreign.shares[ORDER] < 0.85
+    for row in (like, other):
+        plain, ours = (
+            walk(chain, [row])[0].sum() for chain in (MODEL, adapted(MODEL, [row]))
+        )  # fmt: skip
+        assert ours > plain - 1
+    states = np.array([MODEL.initial()[0][1], -1])
+    assert foreign.follow(states)[0].sum(axis=1) == pytest.approx(1)
+    assert foreign.coarse.probs.sum(axis=1) == pytest.approx(1)
+
+
+def test_the_shares_are_those_that_predict_the_known_letters_best() -> None:
+    rows = list(np.random.default_rng(9).integers(0, 2, (40, 10)))
+    lengths = [0, 2, 4, ORDER]
+    chances = predicted(MODEL, rows, lengths)
+    prior = np.array([DOUBT, DOUBT, DOUBT, TRUST])
+
+    def score(share: np.ndarray) -> float:
+        return float(np.log(share @ chances).sum() + prior @ np.log(share))
+
+    found = adapted(MODEL, rows).shares
+    share = np.array([max(found.get(n, 0.0), 1e-3) for n in lengths])
+    for n in range(len(lengths)):
+        moved = 0.95 * share + 0.05 * np.eye(len(lengths))[n]
+        assert score(moved) < score(share) + 0.05
+
+
+@pytest.mark.parametrize("letters", [63, 200, 3000])
+def test_counts_hold_alphabets_of_any_size(letters: int) -> None:
+    rng = np.random.default_rng(letters)
+    words = rng.integers(0, letters, (40, 6))
+    text = words[rng.integers(0, 40, 800)].ravel()
+    alphabet = "".join(chr(0x4E00 + v) for v in range(letters))
+    model = NGrams(text, alphabet, Discounts.start(12))
+    kept = Counts(alphabet, 12, len(Counts.of(model).packed))
+    kept.load_state_dict(Counts.of(model).state_dict())
+    assert np.array_equal(kept.model.text, text)
+    state = np.array([0])
+    for letter in words[7][:4]:
+        state = kept.model.follow(state)[1][:, letter]
+    probs, _ = kept.model.follow(state)
+    assert probs.sum() == pytest.approx(1)
+    assert probs[0].argmax() == words[7][4]
+    assert probs[0, words[7][4]] > 0.9

@@ -23,7 +23,7 @@ from sfumato.errors import InvalidOptionError
 from sfumato.inverse.problems import Callback
 from sfumato.inverse.tokens.capabilities import lacking
 from sfumato.inverse.tokens.evidence import ready, refuse
-from sfumato.inverse.tokens.outlooks import Outlook, inverted
+from sfumato.inverse.tokens.outlooks import Outlook
 from sfumato.inverse.tokens.problems import TokenDraws, TokenProblem, TokenSolver
 from sfumato.inverse.tokens.rows import Rows, alike, certain, ranks, together
 from sfumato.inverse.tokens.tilted import Tilted
@@ -107,7 +107,7 @@ class Gibbs(TokenSolver):
                 here = rank == turn
                 log_p = self.conditional(rows, x, here)
                 stuck = torch.isinf(log_p).all(dim=-1)
-                x = torch.where(here & ~stuck, inverted(log_p, u), x)
+                x = torch.where(here & ~stuck, draws.invert_logs(log_p, u), x)
                 if sweep in kept:
                     total += torch.where(here.unsqueeze(-1), log_p.exp(), 0.0)
             if callback is not None:

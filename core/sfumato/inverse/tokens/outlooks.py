@@ -74,14 +74,8 @@ class Outlook:
         """
         if self.tilted is None:
             x = torch.zeros_like(u, dtype=torch.long)
-            x[places] = inverted(self.log_q[places], u[places])
+            x[places] = draws.invert_logs(self.log_q[places], u[places])
             return x
         if bool((places.sum(dim=1) == 1).all()):
-            return inverted(self.marginals, u)
+            return draws.invert_logs(self.marginals, u)
         return self.tilted.draw(u)
-
-
-def inverted(log_p: Float[Tensor, "*x tokens"], u: Float[Tensor, "*x"]) -> Int[Tensor, "*x"]:
-    """The tokens that uniform numbers fall on; any where nothing agrees."""
-    top = log_p.amax(dim=-1, keepdim=True)
-    return draws.invert((log_p - torch.where(torch.isfinite(top), top, 0.0)).exp(), u)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
+from torch import Tensor
 
 from sfumato.denoisers.sequential import Coarse
 from sfumato.factors.base import Machine
@@ -97,25 +98,45 @@ def acceptance(
     """
     top = sites.max(axis=1, keepdims=True)
     like = np.exp(sites - np.where(np.isfinite(top), top, 0))
+    live = reached(machine, len(sites))
     steps = machine.states * int((like > 0).sum())
     if steps * len(coarse.probs) <= WORK:
-        return Acceptance(filtered(machine, coarse, like), "coarse")
+        return Acceptance(filtered(machine, coarse, like, live), "coarse")
     if steps * coarse.probs.shape[1] <= WORK:
-        return Acceptance(filtered(machine, last_token(coarse), like), "token")
-    return Acceptance(forgetful(machine, coarse, sites), "nothing")
+        return Acceptance(filtered(machine, last_token(coarse), like, live), "token")
+    return Acceptance(forgetful(machine, coarse, sites, live), "nothing")
+
+
+def reached(machine: Machine, length: int) -> list[Int[ndarray, " _"]]:
+    """The states that a history can be in before every place, and after the last.
+
+    g is relative to them: what no history can reach, such as a text that has ended after its first
+    letter, may be so much likelier to be accepted that all others would vanish beside it.
+    """
+    found = [torch.nonzero(machine.initial.isfinite())[:, 0]]
+    for place in range(length):
+        arcs = machine.arcs(place, found[-1])
+        found.append(arcs.target[arcs.log_weight.isfinite()].unique())
+    return [states.numpy() for states in found]
 
 
 def filtered(
-    machine: Machine, coarse: Coarse, like: Float[ndarray, "length tokens"]
+    machine: Machine,
+    coarse: Coarse,
+    like: Float[ndarray, "length tokens"],
+    live: list[Int[ndarray, " _"]],
 ) -> Float[ndarray, "places states contexts"]:
     """g, with what a coarse chain remembers."""
-    g = np.exp(relative(machine.final.double().numpy()))
+    final = machine.final.double().numpy()
+    g = np.zeros(len(final))
+    g[live[-1]] = np.exp(relative(final[live[-1]]))
     accepted = np.repeat(g[:, None], len(coarse.probs), axis=1)
     plain = np.ones(len(coarse.probs))
     found = [accepted]
     for place in range(len(like) - 1, 0, -1):
-        arcs = machine.arcs(place, torch.arange(machine.states))
+        arcs = machine.arcs(place, torch.from_numpy(live[place]))
         source, token, target = (part.numpy() for part in (arcs.source, arcs.token, arcs.target))
+        source = live[place][source]
         factor = np.exp(arcs.log_weight.double().numpy()) * like[place, token]
         some = np.flatnonzero(factor)
         some = some[np.argsort(source[some], kind="stable")]
@@ -134,18 +155,32 @@ def filtered(
 
 
 def forgetful(
-    machine: Machine, coarse: Coarse, sites: Float[ndarray, "length tokens"]
+    machine: Machine,
+    coarse: Coarse,
+    sites: Float[ndarray, "length tokens"],
+    live: list[Int[ndarray, " _"]],
 ) -> Float[ndarray, "places states one"]:
     """g, as if tokens were independent."""
     common = np.log(np.maximum(coarse.probs.mean(axis=0), 1e-12))
-    log_b = machine.final.double().unsqueeze(0)
-    found = [np.exp(relative(log_b.numpy()[0]))]
+    log_b = among(machine.final.double().numpy(), live[-1])
+    found = [likely(log_b.numpy()[0])]
     for place in range(len(sites) - 1, 0, -1):
         belief = torch.from_numpy(sites[place] + common)
         log_b = machine.backward(place, log_b, belief.log_softmax(dim=0).unsqueeze(0))
-        log_b = torch.from_numpy(relative(log_b.numpy()))
-        found.append(np.exp(log_b.numpy()[0]))
+        log_b = among(log_b.numpy()[0], live[place])
+        found.append(likely(log_b.numpy()[0]))
     return np.array(found[::-1])[:, :, None]
+
+
+def among(logs: Float[ndarray, " states"], live: Int[ndarray, " some"]) -> Tensor:
+    """Logarithms relative to the largest of some states, −∞ for the others, ``[1, states]``."""
+    found = np.full_like(logs, -np.inf)
+    found[live] = relative(logs[live])
+    return torch.from_numpy(found)[None]
+
+
+def likely(logs: Float[ndarray, " states"]) -> Float[ndarray, " states"]:
+    return np.where(np.isfinite(logs), np.maximum(np.exp(logs), LEAST), 0)
 
 
 def last_token(coarse: Coarse) -> Coarse:
@@ -166,5 +201,5 @@ def last_token(coarse: Coarse) -> Coarse:
 
 def relative(logs: ndarray) -> ndarray:
     """Logarithms less their largest, unless all are −∞."""
-    top = logs.max()
+    top = logs.max(initial=-np.inf)
     return logs - top if np.isfinite(top) else logs

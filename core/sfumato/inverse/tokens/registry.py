@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from sfumato.errors import UnsupportedError
 from sfumato.inverse.registry import EXACT, MODE, check, load, named
 
 if TYPE_CHECKING:
@@ -91,9 +92,17 @@ def make(name: str, **options: Any) -> TokenSolver:
 
     Raises:
         UnknownNameError: If there is no such method or option.
+        UnsupportedError: If it is to take a number of steps, and takes none.
     """
     part = load(named(KIND, TABLE, name).part)
-    check(name, options, {entry.name for entry in fields(part)})
+    known = {entry.name for entry in fields(part)}
+    if "steps" in options and "steps" not in known:
+        others = [n for n, m in TABLE.items() if "steps" in {e.name for e in fields(load(m.part))}]
+        raise UnsupportedError(
+            "a number of steps", "a solver that goes step by step",
+            f"'{name}' does not: leave it out, or name another solver", others,
+        )  # fmt: skip
+    check(name, options, known)
     solver: TokenSolver = part(**options)
     return solver
 
