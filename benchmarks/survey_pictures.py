@@ -20,7 +20,7 @@ from torch import Tensor
 
 import sfumato as sf
 from sfumato.denoisers import Condition
-from survey_targets import BUDGETS, END, Target, ring
+from survey_targets import BUDGETS, END, Source, ring
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 GROUPS = {
@@ -34,10 +34,10 @@ REACH = 1.8
 """Of a panel of the ring, from the centre to the edge, in the ring's radius."""
 
 
-class BundledDigits(Target):
+class BundledDigits(Source):
     """The bundled prior, without the classifier that scores it."""
 
-    name, note, end = "digits", "", END
+    end = END
 
     def __init__(self) -> None:
         prior = sf.Prior.load("digits", plugin="image")
@@ -46,9 +46,6 @@ class BundledDigits(Target):
 
     def condition(self, first: int, count: int) -> Condition:
         return {"label": torch.tensor(LABELS[first : first + count])}
-
-    def distance(self, x: Tensor) -> float:
-        raise NotImplementedError
 
 
 def main() -> None:
@@ -63,7 +60,7 @@ def main() -> None:
         sheet(points, digits, names).save(given.out / f"survey-{group}.png", optimize=True)
 
 
-def sheet(points: Target, digits: Target, names: tuple[str, ...]) -> Image.Image:
+def sheet(points: Source, digits: Source, names: tuple[str, ...]) -> Image.Image:
     """All panels of a group."""
     wide = TILE + GAP
     left, right = NAME, NAME + len(BUDGETS) * wide + 2 * GAP
@@ -87,7 +84,7 @@ def sheet(points: Target, digits: Target, names: tuple[str, ...]) -> Image.Image
     return page.quantize(16)
 
 
-def samples(target: Target, name: str, budget: int) -> Tensor | None:
+def samples(target: Source, name: str, budget: int) -> Tensor | None:
     plan = target.plan(name, budget)
     return None if plan is None else target.draw(plan)
 

@@ -83,12 +83,10 @@ class Plan:
     start: Start = field(default_factory=Noise)
 
 
-class Target(ABC):
+class Source:
     """Something to sample.
 
     Attributes:
-        name: Its name in the tables.
-        note: What there is to say about the numbers.
         items: Samples of one score.
         denoiser: The prior, in model units.
         shape: Of one sample.
@@ -96,8 +94,6 @@ class Target(ABC):
         end: Smallest σ/α of the grids other than 0; the process's if ``None``.
     """
 
-    name: str
-    note: str
     items: int
     denoiser: Denoiser
     shape: tuple[int, ...]
@@ -107,18 +103,6 @@ class Target(ABC):
     def condition(self, first: int, count: int) -> Condition:
         """What the prior is told about these samples."""
         return None
-
-    @abstractmethod
-    def distance(self, x: Tensor) -> float:
-        """How far samples are from what they should be."""
-
-    def score(self, name: str, budget: int) -> float | None:
-        """The distance of a sampler's samples with a budget of evaluations, if it can be had."""
-        plan = self.plan(name, budget)
-        if plan is None:
-            return None
-        found = self.draw(plan)
-        return None if found is None else self.distance(found)
 
     def draw(self, plan: Plan, batch: int = 250) -> Tensor | None:
         """Samples; ``None`` if they are not finite."""
@@ -212,6 +196,30 @@ def replace_items(target: Target, items: int) -> Target:
     other = copy.copy(target)
     other.items = items
     return other
+
+
+class Target(Source, ABC):
+    """A source whose samples have a score.
+
+    Attributes:
+        name: Its name in the tables.
+        note: What there is to say about the numbers.
+    """
+
+    name: str
+    note: str
+
+    @abstractmethod
+    def distance(self, x: Tensor) -> float:
+        """How far samples are from what they should be."""
+
+    def score(self, name: str, budget: int) -> float | None:
+        """The distance of a sampler's samples with a budget of evaluations, if it can be had."""
+        plan = self.plan(name, budget)
+        if plan is None:
+            return None
+        found = self.draw(plan)
+        return None if found is None else self.distance(found)
 
 
 def most_steps(name: str, budget: int) -> int | None:
