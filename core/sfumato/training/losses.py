@@ -178,7 +178,7 @@ def denoising_loss(
 
 
 def expected(variance: Tensor, level: Level) -> Tensor:
-    """Mean of ``variance`` over each item; in uneven ones over its noisiest elements, and the others.
+    """Mean of ``variance`` over each item; where uneven, over its noisiest elements, and the rest.
 
     What is missing and what is measured with some noise differ by orders of magnitude in error.
     """
@@ -187,12 +187,12 @@ def expected(variance: Tensor, level: Level) -> Tensor:
         return variance.mean(dim=inside, keepdim=True)
     ratio = level.ratio
     noisiest = (ratio >= ratio.amax(dim=inside, keepdim=True)).expand_as(variance)
-    means = [
+    above, below = (
         (variance * part).sum(dim=inside, keepdim=True)
         / part.sum(dim=inside, keepdim=True).clamp(min=1)
         for part in (noisiest, ~noisiest)
-    ]
-    return torch.where(noisiest, *means)
+    )
+    return torch.where(noisiest, above, below)
 
 
 def bound(denoiser: Preconditioned, t: Level, residual: Tensor, second: Tensor) -> Tensor:
