@@ -69,6 +69,10 @@ class SingleStep(Sampler):
     def evaluations(self) -> int:
         return self.order
 
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
     def step(
         self,
         denoise: Denoise,
