@@ -345,6 +345,67 @@ def test_the_stages_of_seeds_lie_on_one_path_of_the_noise(order: int) -> None:
     torch.testing.assert_close(path @ path.T, expected, rtol=1e-9, atol=1e-12)
 
 
+class Given(Streams):
+    """Noise that is known."""
+
+    def __init__(self, z: Tensor) -> None:
+        super().__init__(0, list(range(z.shape[1])))
+        self.z = iter(z)
+
+    def perturb_(self, x: Tensor, spread: float | Tensor) -> Tensor:
+        return x.add_(torch.as_tensor(spread) * next(self.z))
+
+
+def seeds(order: int, prediction: str, denoiser: Denoiser, z: Tensor) -> Tensor:
+    """A step from t = 0.6 to 0.4 as published (Gonzalez et al., 2023), term by term."""
+    process = denoiser.process
+    t, s = process.level(0.6), process.level(0.4)
+    h = t.log_ratio - s.log_ratio
+    inner = [process.at_ratio((t.log_ratio - k / order * h).exp()) for k in range(1, order)]
+    nodes, e, r = [*inner, s], prediction == "eps", h / order
+
+    def f(x: Tensor, level: Level) -> Tensor:
+        x_hat = denoiser(x, level).mean
+        return (x - level.alpha * x_hat) / level.sigma if e else x_hat
+
+    def linear(k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The exact factor of x_t, that of a constant f, and that of a slope f/(k r)."""
+        n, u = nodes[k - 1], k * r
+        if e:
+            grown = torch.expm1(u)
+            return n.alpha / t.alpha, -2 * n.sigma * grown, -2 * n.sigma * (grown / u - 1)
+        lost = -torch.expm1(-2 * u)
+        return n.sigma / t.sigma * (-u).exp(), n.alpha * lost, n.alpha * (1 - lost / (2 * u))
+
+    def noise(k: int) -> Tensor:
+        """What z_1 … z_k have become at node k."""
+        part = torch.expm1(2 * r).sqrt() if e else (-torch.expm1(-2 * r)).sqrt()
+        carry = r.exp() if e else (-r).exp()
+        return nodes[k - 1].sigma * part * sum(carry ** (k - 1 - i) * z[i] for i in range(k))
+
+    x, f_0 = POINTS, f(POINTS, t)
+    c, b, _ = linear(1)
+    f_1 = f(c * x + b * f_0 + noise(1), nodes[0])
+    if order == 2:
+        c, b, _ = linear(2)
+        return c * x + b * f_1 + noise(2)
+    c, b, d = linear(2)
+    f_2 = f(c * x + b * f_0 + 2 * d * (f_1 - f_0) + noise(2), nodes[1])
+    c, b, d = linear(3)
+    return c * x + b * f_0 + 1.5 * d * (f_2 - f_0) + noise(3)
+
+
+@pytest.mark.parametrize("prediction", ["x0", "eps"])
+@pytest.mark.parametrize("order", [2, 3])
+def test_seeds_has_its_published_step(order: int, prediction: str) -> None:
+    denoiser = bimodal(Gaussian(VP()))
+    z = Streams.count(3, order).normal(torch.zeros(order, *POINTS.shape, dtype=torch.float64))
+    t, s = denoiser.process.level(0.6), denoiser.process.level(0.4)
+    sampler = SingleStep(order, prediction, eta=1.0)
+    found = sampler.step(lambda x, level: denoiser(x, level), POINTS, t, s, Given(z), [])
+    torch.testing.assert_close(found, seeds(order, prediction, denoiser, z), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(("eta", "expected"), [(1.0, 0.1112), (0.5, 0.1349), (0.0, 0.1402)])
 def test_the_spread_that_ten_steps_leave(eta: float, expected: float) -> None:
     # uniform in t from 1 to 0.001 under VP(0.1, 20); cf. the closed form of Bao et al. (2022)
