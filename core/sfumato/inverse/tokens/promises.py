@@ -113,10 +113,12 @@ def reached(machine: Machine, length: int) -> list[Int[ndarray, " _"]]:
     g is relative to them: what no history can reach, such as a text that has ended after its first
     letter, may be so much likelier to be accepted that all others would vanish beside it.
     """
-    found = [np.flatnonzero(machine.initial.isfinite().numpy())]
+    log_a, all_tokens = machine.initial.double()[None], torch.zeros(1, machine.tokens).double()
+    found = [np.flatnonzero(log_a[0].isfinite().numpy())]
     for place in range(length):
-        arcs = machine.arcs(place, torch.from_numpy(found[-1]))
-        found.append(np.unique(arcs.target[arcs.log_weight.isfinite()].numpy()))
+        log_a = machine.forward(place, log_a, all_tokens)
+        log_a = log_a - log_a.max().nan_to_num(neginf=0)
+        found.append(np.flatnonzero(log_a[0].isfinite().numpy()))
     return found
 
 
