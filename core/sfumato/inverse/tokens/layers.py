@@ -17,6 +17,8 @@ from sfumato.inverse.tokens.ways import Ways, promising
 
 __all__ = ["expand"]
 
+ROUNDING = 1e-12  # a share that two orders of summation may differ by
+
 
 def expand(
     chain: Sequential,
@@ -46,7 +48,7 @@ def expand(
         np.bincount(target, joint, len(first)).astype(float), highest(peak, target, len(first)),
     )  # fmt: skip
     layer = Layer(reached, ways.node, ways.token, target, joint, peak)
-    return layer, kept, np.maximum(lost, 0)
+    return layer, kept, np.where(lost > ROUNDING, lost, 0)
 
 
 def thinned(ways: Ways, beam: int, chance: Float[ndarray, " 2"]) -> tuple[Ways, ndarray, ndarray]:
