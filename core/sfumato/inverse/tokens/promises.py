@@ -113,13 +113,12 @@ def reached(machine: Machine, length: int) -> list[Int[ndarray, " _"]]:
     g is relative to them: what no history can reach, such as a text that has ended after its first
     letter, may be so much likelier to be accepted that all others would vanish beside it.
     """
-    log_a = machine.initial.double().unsqueeze(0)
-    even = torch.zeros(1, machine.tokens, dtype=torch.float64)
+    log_a, all_tokens = machine.initial.double()[None], torch.zeros(1, machine.tokens).double()
     found = [np.flatnonzero(log_a[0].isfinite().numpy())]
     for place in range(length):
-        log_a = machine.forward(place, log_a, even)
+        log_a = machine.forward(place, log_a, all_tokens)
+        log_a = log_a - log_a.max().nan_to_num(neginf=0)
         found.append(np.flatnonzero(log_a[0].isfinite().numpy()))
-        log_a = torch.zeros_like(log_a).masked_fill(~log_a.isfinite(), -torch.inf)
     return found
 
 
