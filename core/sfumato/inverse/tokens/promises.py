@@ -170,7 +170,7 @@ def before(
         weight = factor * accepted[target, coarse.follow[0, token]]
         states, tokens = len(accepted), coarse.probs.shape[1]
         cell = np.bincount(source * tokens + token, weight, states * tokens)
-        some = np.unique(source)
+        some = np.flatnonzero(np.bincount(source))
         found[some] = cell.reshape(states, tokens)[some] @ coarse.probs.T
         return found
     step = accepted[target[:, None], coarse.follow.T[token]]
