@@ -21,12 +21,14 @@ from typing import Any
 
 import torch
 from kjv_patterns import measures
+from torch import Tensor
 
 from sfumato.denoisers.sequential import walk
 from sfumato.priors import Prior
 from sfumato.processes import Absorbing
 from sfumato.token_priors import Expert, TokenPrior
 from sfumato_text.backbones.counts import Counts
+from sfumato_text.backbones.towers import Towers
 from sfumato_text.counting import counted_model
 from sfumato_text.ngrams import NGrams
 from sfumato_text.tokenisers import Characters
@@ -61,9 +63,7 @@ def network_card(prior: TokenPrior, blocks: Sequence[str]) -> dict[str, Any]:
     """
     expert, trained = prior.experts[0], dict(prior.card["training"])
     last = trained.pop("history")[-1]
-    text = prior.codec.encode("".join(blocks))
-    starts = torch.linspace(0, len(text) - LENGTH, WINDOWS).long()
-    found = measures(expert.module, text[starts[:, None] + torch.arange(LENGTH)])
+    found = measured(expert.module, prior.codec.encode("".join(blocks)))
     return trained | {
         "script": "examples/priors/kjv_network.py",
         "parameters": sum(p.numel() for p in expert.module.parameters()),
@@ -71,9 +71,16 @@ def network_card(prior: TokenPrior, blocks: Sequence[str]) -> dict[str, Any]:
         "bits_per_letter": {
             "validation": {k: v for k, v in last.items() if k in found},
             "training": {k: last[f"training_{k}"] for k in found},
-            "test": {k: round(v, 4) for k, v in found.items()},
+            "test": found,
         },
     }
+
+
+def measured(network: Towers, text: Tensor) -> dict[str, float]:
+    """Bits per letter of gaps in windows all over a text."""
+    starts = torch.linspace(0, len(text) - LENGTH, WINDOWS).long()
+    found = measures(network, text[starts[:, None] + torch.arange(LENGTH)])
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def main() -> None:

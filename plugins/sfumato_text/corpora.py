@@ -1,8 +1,8 @@
 """Finding and reading the texts to learn from.
 
-A corpus is a file, a folder (with its sub-folders), a pattern such as ``letters/**/*.txt``, or the
-name of one that needs no files: ``pydoc`` is the documentation of the Python language that comes
-with Python itself (465,048 characters in 3.11).
+A corpus is a file, a folder (with its sub-folders), a pattern such as ``letters/**/*.txt``, a
+folder that ``datasets`` has saved, or the name of one that needs no files: ``pydoc`` is the
+documentation of the Python language that comes with Python itself (465,048 characters in 3.11).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import InvalidOptionError, UnreadableFileError
+from sfumato_text.columns import SUFFIXES, read_column, saved
 from sfumato_text.files.documents import Document, document_of
 from sfumato_text.files.plain import TextFormat
 from sfumato_text.files.records import Records
@@ -57,6 +58,8 @@ def find(path: str | Path) -> list[Path]:
     """
     place = Path(path)
     if place.is_dir():
+        if listed := saved(place):
+            return listed
         candidates: Iterable[Path] = place.rglob("*")
     elif any(sign in str(path) for sign in "*?["):
         wild = [any(sign in part for sign in "*?[") for part in place.parts]
@@ -64,12 +67,12 @@ def find(path: str | Path) -> list[Path]:
         candidates = Path(*place.parts[:first]).glob(str(Path(*place.parts[first:])))
     else:
         candidates = [place]
-    found = sorted(p for p in candidates if p.is_file() and p.suffix.lower() in READERS)
+    known = {*READERS, *SUFFIXES}
+    found = sorted(p for p in candidates if p.is_file() and p.suffix.lower() in known)
     if found:
         return found
     if place.is_file() or place.is_dir():
-        known = ", ".join(sorted(READERS))
-        raise UnreadableFileError(path, f"there are no texts ({known})")
+        raise UnreadableFileError(path, f"there are no texts ({', '.join(sorted(known))})")
     names = ", ".join(BUILT_IN)
     raise UnreadableFileError(path, "there is no such file, folder or corpus", f"built in: {names}")
 
@@ -81,7 +84,7 @@ def read_texts(
 
     Args:
         path: As above.
-        field: Which field of JSON lines and tables; found out if not given.
+        field: Which field of JSON lines, tables and columns; found out if not given.
         encoding: Of files without a byte-order mark or declaration; UTF-8 if not given.
         drop: A regular expression; what it matches in each line is left out, as references of
             verses in ``Ge1:1 In the beginning``.
@@ -89,6 +92,7 @@ def read_texts(
     Raises:
         UnreadableFileError: If a file cannot be read.
         InvalidOptionError: If ``drop`` is no regular expression.
+        MissingDependencyError: If a file needs a package that is not installed.
     """
     if str(path) in BUILT_IN:
         text = BUILT_IN[str(path)]()
@@ -101,8 +105,11 @@ def read_texts(
         ) from error
     found = []
     for file in find(path):
-        document = read(file, field, encoding)
-        text = pattern.sub("", document.text) if drop else document.text
+        if file.suffix.lower() in SUFFIXES:
+            text = read_column(file, field)
+        else:
+            text = read(file, field, encoding).text
+        text = pattern.sub("", text) if drop else text
         found.append(Piece(str(file), text, hashlib.sha256(file.read_bytes()).hexdigest()))
     return found
 

@@ -20,7 +20,7 @@ from sfumato.factors import Machine, pattern, weigh
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.histories import Chained, grouped
 from sfumato.inverse.tokens.lattice import Lattice
-from sfumato.inverse.tokens.nodes import resampled
+from sfumato.inverse.tokens.layers import resampled
 from sfumato.inverse.tokens.problems import TokenProblem
 from sfumato.inverse.tokens.promises import filtered, last_token, reached
 from sfumato.noise import Streams

@@ -239,12 +239,16 @@ class Edits(Machine):
         cells, _, early = self.cells(place)
         one_hot = torch.full((len(states), self.states), -torch.inf, dtype=torch.float64)
         one_hot[torch.arange(len(states)), states] = 0.0
-        a, read = self.copied(place, one_hot), self.log_read[:, self.symbols(place, states.device)]
-        weights = torch.logaddexp(
-            a.unsqueeze(1) + self.log_lost.unsqueeze(-1), shifted(a).unsqueeze(1) + read
-        ).masked_fill(early, -torch.inf)
-        source, token, target = (weights > -torch.inf).nonzero(as_tuple=True)
-        found = [source], [token], [target + cells.start], [weights[source, token, target]]
+        copied = self.copied(place, one_hot)
+        moved = shifted(copied).masked_fill(early, -torch.inf)
+        source, cell = ((copied > -torch.inf) & ~early | (moved > -torch.inf)).nonzero(
+            as_tuple=True
+        )
+        lost = copied[source, cell].unsqueeze(1) + self.log_lost
+        read = self.log_read.T[self.symbols(place, states.device)]
+        weights = torch.logaddexp(lost, moved[source, cell].unsqueeze(1) + read[cell])
+        pair, token = (weights > -torch.inf).nonzero(as_tuple=True)
+        found = [source[pair]], [token], [cell[pair] + cells.start], [weights[pair, token]]
         if self.end is not None:
             ending = self.stopped(one_hot)
             which = (ending > -torch.inf).nonzero()[:, 0]

@@ -57,8 +57,8 @@ def run(
 ) -> Float[Tensor, "batch n"]:
     """The recurrence A_j = a_j + r_j A_{j−1}, as logarithms.
 
-    By doubling: after k rounds A_j holds the terms that started at most 2ᵏ − 1 places before. A
-    cumulative sum of a_j / Π r would not allow r_j = 0.
+    A running sum of a_j / Π r, as logarithms, where no r_j is 0. Else by doubling: after k rounds
+    A_j holds the terms that started at most 2ᵏ − 1 places before.
 
     Args:
         values: ln a.
@@ -67,6 +67,9 @@ def run(
     """
     if down:
         return run(values.flip(1), log_ratio.flip(0)).flip(1)
+    if bool(log_ratio[1:].isfinite().all()):
+        level = torch.cat([log_ratio.new_zeros(1), log_ratio[1:].cumsum(0)])[: values.shape[1]]
+        return torch.logcumsumexp(values - level, dim=1) + level
     ratio, step, n = log_ratio.clone(), 1, values.shape[1]
     while step < n:
         reached = torch.logaddexp(values[:, step:], values[:, :-step] + ratio[step:])

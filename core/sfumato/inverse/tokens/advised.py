@@ -77,9 +77,9 @@ class Advised(TokenSolver):
     written: int = 50
     joint: int = 32
     chain: float = 0.5
-    trust: float = 0.6
-    temper: float = 0.7
-    advice: float = 0.15
+    trust: float = 0.5
+    temper: float = 0.75
+    advice: float = 0.1
 
     def __post_init__(self) -> None:
         numbers = (self.chain, self.trust, self.temper, self.advice)

@@ -30,7 +30,8 @@ from sfumato.denoisers.sequential import Sequential
 from sfumato.errors import ImpossibleError
 from sfumato.factors.base import Machine
 from sfumato.inverse.tokens.backward import Backward
-from sfumato.inverse.tokens.nodes import Layer, Nodes, Step, expand, shares
+from sfumato.inverse.tokens.layers import expand
+from sfumato.inverse.tokens.nodes import Layer, Nodes, Step, shares
 from sfumato.inverse.tokens.promises import Acceptance, acceptance, lookahead
 
 __all__ = ["Limits", "Rows", "Smoothed", "smooth"]
