@@ -24,7 +24,8 @@ from sfumato.inverse.tokens.layers import resampled
 from sfumato.inverse.tokens.problems import TokenProblem
 from sfumato.inverse.tokens.promises import filtered, last_token, reached
 from sfumato.noise import Streams
-from sfumato.processes.mixing import Absorbing, Uniform
+from sfumato.processes import TokenLevel
+from sfumato.processes.mixing import Absorbing, Mixing, Uniform
 
 K, LENGTH = 4, 12
 RNG = np.random.default_rng(0)
@@ -278,6 +279,18 @@ def test_a_prior_that_is_no_chain_is_refused_before_any_compute() -> None:
 
 def test_the_lattice_is_the_default_for_chains() -> None:
     assert registry.choose(problem(evidence()))[0] == "lattice"
+
+
+class Unasked(Mixing):
+    """A process whose noise takes too long to look at."""
+
+    def log_likelihood(self, x_t: Tensor, t: TokenLevel) -> Tensor:
+        raise AssertionError("asked whether the channel is the process's own noise")
+
+
+def test_what_the_default_does_not_need_is_not_found_out() -> None:
+    chain = Chained(Unasked(K, (0.0,) * K + (1.0,)), MarkovSequence(START, TABLE))
+    assert registry.choose(TokenProblem(chain, evidence()))[0] == "lattice"
 
 
 def test_rows_are_scored_by_the_chain_rule() -> None:

@@ -135,12 +135,13 @@ def choose(problem: TokenProblem, *, budget: int | None = None) -> tuple[str, st
     """
     from sfumato.inverse.tokens.capabilities import lacking
 
-    able, places = applicable(problem), unknown(problem)
+    places = unknown(problem)
     for name, besides, reason in PREFERENCES:
         affordable = budget is None or TABLE[name].evaluations(places) <= budget
-        if name in able and affordable and not lacking(besides, problem):
+        # whether a channel is the process's own noise takes long to find out: only if it matters
+        if affordable and not lacking((*TABLE[name].needs, *besides), problem):
             return name, reason
-    cheapest = min(able, key=lambda name: TABLE[name].evaluations(places))
+    cheapest = min(applicable(problem), key=lambda name: TABLE[name].evaluations(places))
     return cheapest, f"the cheapest that applies; a budget of {budget} allows none of the others"
 
 
