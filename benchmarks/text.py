@@ -2,6 +2,7 @@
 
     python benchmarks/text.py kjv.txt           about five minutes of one core
     python benchmarks/text.py kjv.txt --quick   validation blocks, a tenth of the items
+    python benchmarks/text.py kjv.txt --only edits page    some rows; the others stay
 
 ``kjv.txt`` as ``examples/priors/kjv.py`` wants it. All numbers are of the test blocks. Writes
 ``benchmarks/results/text.json``. Seconds are CPU seconds of one thread.
@@ -11,10 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy import ndarray
 from safetensors.torch import load_file
 
 from sfumato.denoisers.ended import Ended
-from sfumato.denoisers.sequential import Sequential, walk
+from sfumato.denoisers.sequential import Sequential
 from sfumato.factors import Edits
 from sfumato.inverse.tokens.histories import Chained, grouped
 from sfumato.inverse.tokens.lattice import Lattice
@@ -35,8 +35,6 @@ from sfumato.processes import Absorbing
 from sfumato_text.adaptation import adapted
 from sfumato_text.backbones.counts import Counts
 from sfumato_text.channels import Channel, uniform
-from sfumato_text.compression import bits_per_character
-from sfumato_text.contexts import Order
 from sfumato_text.corpora import pydoc
 from sfumato_text.metrics import cer_reduction, character_error_rate
 from sfumato_text.ngrams import NGrams
@@ -44,6 +42,7 @@ from sfumato_text.operators.respell import ending
 from sfumato_text.operators.votes import votes
 from sfumato_text.reliability import calibration_error
 from sfumato_text.verses import split, verses
+from text_bits import likelihoods
 
 RESULTS = Path(__file__).parent / "results" / "text.json"
 WEIGHTS = Path(__file__).parents[1] / "plugins" / "sfumato_text" / "weights" / "kjv"
@@ -61,23 +60,8 @@ FORMATS = {
     "over": ".4f",
     "seconds": ".2f",
 }
+GROUPS = ("bits", "gaps", "page", "noise", "edits", "foreign")
 Row = dict[str, Any]
-
-
-class WittenBell:
-    """The smoothing of Witten & Bell (1991), in the form that ``NGrams`` takes discounts in.
-
-    p(v | c) = (n(cv) + k p(v | shorter)) / (n(c) + k), with k different letters after c.
-    """
-
-    def __init__(self, order: int) -> None:
-        self.order = order
-        self.single = np.full(order + 1, 0.5)
-
-    def of(self, order: Order, n: int) -> tuple[ndarray, ndarray]:
-        ways = np.diff(order.start)
-        share = order.count / (order.sizes + ways)[order.owner]
-        return order.diversity - share * order.total[order.owner], ways / (order.sizes + ways)
 
 
 def counted(folder: Path) -> NGrams:
@@ -90,33 +74,6 @@ def counted(folder: Path) -> NGrams:
         {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
     )
     return counts.model
-
-
-def bits(model: NGrams, blocks: Sequence[str], before: Sequence[str] = ()) -> float:
-    """Bits per character by the chain rule; ``before`` each block may be given."""
-    given = before or [""] * len(blocks)
-    logs = walk(model, [model.encode(a + b) for a, b in zip(given, blocks, strict=True)])
-    total = sum(row[len(a) :].sum() for a, row in zip(given, logs, strict=True))
-    return float(-total / sum(map(len, blocks)) / math.log(2))
-
-
-def likelihoods(model: NGrams, blocks: Sequence[str], training: str) -> Iterator[Row]:
-    """Bits per character of the model and of others."""
-    tails = ["\n", *(block[-model.order :] for block in blocks[:-1])]
-    yield {"method": "n-grams, order 14", "bits": bits(model, blocks)}
-    yield {"method": "n-grams, order 14, block before given", "bits": bits(model, blocks, tails)}
-    simple = NGrams(model.text, model.alphabet, WittenBell(5))  # type: ignore[arg-type]
-    yield {"method": "Witten–Bell 6-grams", "bits": bits(simple, blocks)}
-    text = "".join(blocks)
-    for name in ("zlib", "bz2", "lzma"):
-        yield {"method": f"{name}, alone", "bits": bits_per_character(text, name)}
-    yield {
-        "method": "lzma, training given",
-        "bits": bits_per_character(text, "lzma", given=training),
-    }
-    for given, words in (("", "alone"), (training, "training given")):
-        value = bits_per_character(text, "ppmd", given=given, order=8)
-        yield {"method": f"PPMd order 8, {words}", "bits": value}
 
 
 def solved(chain: Sequential, sites: ndarray) -> list[Smoothed]:
@@ -249,30 +206,50 @@ def page(model: NGrams, blocks: Sequence[str]) -> Row:
     }  # fmt: skip
 
 
-def measured(path: Path, quick: bool, share: float) -> Iterator[Row]:
-    """All rows."""
+def measured(path: Path, quick: bool, share: float, only: Sequence[str] = ()) -> Iterator[Row]:
+    """All rows, or those of some groups."""
     parts = split(verses(path))
     blocks = parts.validation if quick else parts.test
     many = 30 if quick else 300
     share = min(share, 0.1) if quick else share
-    model = counted(WEIGHTS)
-    for row in likelihoods(model, blocks, "".join(parts.training)):
-        yield {"task": "Bits per character", **row}
-    for size in (1, 2, 5, 10):
-        for row in gaps(model, blocks, size, many):
-            yield {"task": f"Gap of {size}", **row}
-    yield {"task": "Page of 3,000 characters, ten gaps of 5", **page(model, blocks)}
-    for rate in (0.05, 0.1, 0.2):
-        for row in noise(model, blocks, rate, round(40_000 * share)):
-            yield {"task": f"Substitutions, {rate:.0%}", **row}
-    third = 0.05 / 3
-    row = edits(model, blocks, uniform(third, lost=third, inserted=third), round(60 * share))
-    yield {"task": "Substitutions, losses, insertions, 5 % in all", **row}
-    known = set(model.alphabet)
-    foreign = "".join(sign for sign in pydoc() if sign in known)
-    for size in (1, 5):
-        for row in gaps(model, [foreign], size, many):
-            yield {"task": f"Gap of {size} in Python's documentation", **row}
+    model, third = counted(WEIGHTS), 0.05 / 3
+    foreign = "".join(sign for sign in pydoc() if sign in set(model.alphabet))
+
+    def named(task: str, rows: Iterable[Row]) -> Iterator[Row]:
+        return ({"task": task, **row} for row in rows)
+
+    def found(group: str) -> Iterator[Row]:
+        if group == "bits":
+            training = "".join(parts.training)
+            yield from named("Bits per character", likelihoods(model, blocks, training))
+        elif group == "gaps":
+            for size in (1, 2, 5, 10):
+                yield from named(f"Gap of {size}", gaps(model, blocks, size, many))
+        elif group == "page":
+            yield from named("Page of 3,000 characters, ten gaps of 5", [page(model, blocks)])
+        elif group == "noise":
+            for rate in (0.05, 0.1, 0.2):
+                rows = noise(model, blocks, rate, round(40_000 * share))
+                yield from named(f"Substitutions, {rate:.0%}", rows)
+        elif group == "edits":
+            channel = uniform(third, lost=third, inserted=third)
+            row = edits(model, blocks, channel, round(60 * share))
+            yield from named("Substitutions, losses, insertions, 5 % in all", [row])
+        else:
+            for size in (1, 5):
+                task = f"Gap of {size} in Python's documentation"
+                yield from named(task, gaps(model, [foreign], size, many))
+
+    for group in only or GROUPS:
+        yield from found(group)
+
+
+def put(rows: Sequence[Row], row: Row) -> list[Row]:
+    """Rows with one in the place of that of its task and method, or at the end."""
+    keys = [(each["task"], each["method"]) for each in rows]
+    if (key := (row["task"], row["method"])) not in keys:
+        return [*rows, row]
+    return [row if other == key else each for each, other in zip(rows, keys, strict=True)]
 
 
 def main() -> None:
@@ -280,15 +257,20 @@ def main() -> None:
     parser.add_argument("verses", type=Path)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--share", type=float, default=1, help="of the noisy texts")
+    parser.add_argument("--only", nargs="*", default=(), choices=GROUPS, help="the others stay")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    for row in measured(arguments.verses, arguments.quick, arguments.share):
-        rows.append(row)
+    rows, before, only = [], "", arguments.only
+    if only:
+        old = json.loads(arguments.out.read_text(encoding="utf-8"))
+        rows, before = old["rows"], f"{old['command']}, then --only {' '.join(only)}"
+    for row in measured(arguments.verses, arguments.quick, arguments.share, only):
+        rows = put(rows, row)
         print(json.dumps(row, ensure_ascii=False), flush=True)
         report = {
-            "command": "python benchmarks/text.py kjv.txt"
+            "command": before
+            or "python benchmarks/text.py kjv.txt"
             + " --quick" * arguments.quick
             + f" --share {arguments.share:g}" * (arguments.share != 1),
             "machine": f"{platform.machine()}, 1 thread, torch {torch.__version__}",
