@@ -109,3 +109,14 @@ def test_the_residual_of_proximal_samples_is_that_of_exact_draws(kind: str) -> N
 
     # 32000 residuals have a standard error of 0.01; without the settled level they are 0.24 apart
     assert chi2(samples) == pytest.approx(chi2(known.draws(1000).float()), abs=0.04)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_the_lowest_level_is_settled_only_where_there_is_noise_to_follow(noise: float) -> None:
+    kept = Mask(torch.tensor([1.0, 0.0]), Noise(noise))
+    problem = Problem(prior(Gaussian(EDM())), kept, torch.rand(3, 2))
+    found = [
+        registry.make("proximal", steps=3, settled=settled)(problem, Streams.count(0, 3))
+        for settled in (0.0, 0.012)
+    ]
+    assert torch.equal(*found) == (noise == 0)
