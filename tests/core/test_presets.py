@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import sfumato as sf
-from sfumato.denoisers import Condition, Denoiser, Estimate, Preconditioned, Tangent
+from sfumato.denoisers import Condition, Denoiser, Estimate, InBasis, Preconditioned, Tangent
 from sfumato.errors import InvalidOptionError, UnknownNameError, UnsupportedError
 from sfumato.inverse import registry
 from sfumato.inverse.guides.ddnm import DDNM
@@ -19,7 +19,17 @@ from sfumato.inverse.problems import Problem
 from sfumato.inverse.solvers.guided import Guided
 from sfumato.inverse.standard import Mask
 from sfumato.noise import Streams
-from sfumato.processes import Gaussian, Level, Riemannian, Student, log_snr
+from sfumato.processes import (
+    VP,
+    Blur,
+    Gaussian,
+    Level,
+    Riemannian,
+    Spectral,
+    Student,
+    log_snr,
+    uniform,
+)
 from sfumato.processes.grids import GRIDS
 from sfumato.samplers import DDPM, PRESETS, DPMSolver, Exponential, Heun, Sampler, make
 from sfumato.samplers.presets import MEANING, lacking, load, named, require
@@ -96,10 +106,11 @@ def test_walks_on_a_manifold_go_with_priors_on_one_and_nothing_else_does() -> No
         require("geodesic", denoiser())
 
 
-def test_what_adds_noise_says_so_and_needs_noise_in_steps() -> None:
+def test_a_row_needs_what_its_sampler_says() -> None:
     for name in SELECTABLE:
-        told = "noise" in PRESETS[name].needs
-        assert told == (make(name).stochastic and name != "geodesic"), name
+        sampler, needs = make(name), PRESETS[name].needs
+        assert ("noise" in needs) == (sampler.stochastic and name != "geodesic"), name
+        assert ("even" in needs) == sampler.even, name
 
 
 @pytest.mark.parametrize("degrees", [1, 64])
@@ -117,6 +128,24 @@ def test_under_students_noise_only_the_flow_is_run(degrees: int) -> None:
         if sampler.stochastic and name != "geodesic":
             with pytest.raises(UnsupportedError, match="independent steps; that of Student"):
                 sf.samplers.run(sampler, Untouched(prior.process), x, grid, streams)
+
+
+def test_on_coefficients_what_goes_with_the_prior_runs_and_the_rest_is_refused() -> None:
+    process = Spectral(VP(), Blur((6,)))
+    powers = torch.linspace(1.0, 0.1, 6).double()[None]
+    prior = sf.denoisers.GaussianPrior(process, torch.zeros_like(powers), powers)
+    grid, streams = uniform(process, 5), Streams.count(0, 2)
+    x = process.start(torch.zeros(2, 1, 6).double(), process.level(grid[0]), streams)
+    told = InBasis(network, process)
+    refused = {name for name in SELECTABLE if "one level" in " ".join(lacking(PRESETS[name], told))}
+    assert {"deis", "dpm-solver-2s", "seeds-3", "edm", "restart", "adaptive"} < refused
+    for name in SELECTABLE:
+        if name in refused:
+            with pytest.raises(UnsupportedError, match="one level"):
+                sf.samplers.run(make(name), Untouched(process), x, grid, streams)
+        elif not {"interpolation", "manifold"} & set(PRESETS[name].needs):
+            found = sf.samplers.run(make(name), prior, x, grid, streams)
+            assert torch.isfinite(found).all(), name
 
 
 @dataclass(frozen=True, eq=False)

@@ -188,6 +188,19 @@ def test_with_the_conditional_variance_the_bound_is_an_equality_at_any_number_of
     assert float((worse.nats - found.nats).mean()) > 0.05
 
 
+def test_a_grid_that_starts_low_pays_for_the_mismatch_with_noise() -> None:
+    """−ln p = KL(N(α x₀, σ²) ‖ N(0, σ²)) + (1 + ln 2π)/2 + ln σ/α for one level and no step."""
+    prior = independent(Gaussian(VP()))
+    x = prior.sample(Streams.count(0, ITEMS))
+    for ratio in (0.3, 1.0):
+        level = prior.process.at_ratio(ratio)
+        grid = torch.stack([level.t, torch.zeros_like(level.t)])
+        found = gaussian_bound(prior, x, Streams.count(1, ITEMS), grid=grid, budget=BUDGET).nats
+        each = (level.alpha * x).square() / (2 * level.sigma**2) + math.log(math.tau) / 2
+        each = each + 0.5 + level.log_ratio
+        torch.testing.assert_close(found, each.flatten(1).sum(dim=1))
+
+
 def test_with_few_steps_what_is_known_of_the_variance_orders_the_bounds() -> None:
     prior, n = ring(Gaussian(VP())), 64
     time = torch.linspace(1, 0, 11, dtype=torch.float64) ** 2

@@ -21,7 +21,7 @@ from sfumato.denoisers import (
 from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
 from sfumato.evaluation.distances import sliced_w2
 from sfumato.noise import Streams
-from sfumato.processes import EDM, VP, Flow, Gaussian, Student, karras, like, log_snr
+from sfumato.processes import EDM, VP, Flow, Gaussian, Schedule, Student, karras, like, log_snr
 from sfumato.samplers import (
     DDIM,
     Churn,
@@ -417,14 +417,17 @@ def test_its_denoiser_is_the_mean_over_the_data_given_the_state() -> None:
     assert deviation(wrong) > 5  # a control: the Gaussian's posterior is another
 
 
+@pytest.mark.parametrize("schedule", [EDM(), VP()], ids=repr)
 @pytest.mark.parametrize("kind", ["estimated", "generated"])
-def test_a_start_on_the_way_has_its_noise(kind: str) -> None:
+def test_a_start_on_the_way_has_its_noise(kind: str, schedule: Schedule) -> None:
     """χ² is one per item, so that ‖ε‖²/n varies over items as F(n, D) does."""
-    process, n = Student(EDM(), 5), 4000
+    process, n = Student(schedule, 5), 4000
     x_0, level = torch.full((n, 8), 2.0).double(), process.at_ratio(3.0)
     start = Estimated(x_0, 3.0) if kind == "estimated" else Generated(lambda _: x_0, 3.0)
     x = start(process, torch.zeros(n, 8).double(), level, Streams.count(0, n))
-    share = ((x - x_0) / level.sigma).square().mean(dim=1)
+    noise = (x - level.alpha * x_0) / level.sigma
+    assert float(noise.mean()) == pytest.approx(0, abs=5 * float(noise.mean(dim=1).std()) / n**0.5)
+    share = noise.square().mean(dim=1)
     far = float((share > 4).double().mean())
     # scipy.stats.f(8, 5).sf(4); of normal noise, scipy.stats.chi2(8).sf(32), it is 0.0001
     assert far == pytest.approx(0.0717, abs=5 * math.sqrt(0.0717 / n))

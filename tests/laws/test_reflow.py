@@ -10,11 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.codecs import Affine
-from sfumato.denoisers import Condition, Denoiser, Estimate, MixturePrior, Preconditioned
+from sfumato.denoisers import (
+    Condition,
+    Denoiser,
+    Estimate,
+    GaussianPrior,
+    MixturePrior,
+    Preconditioned,
+)
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.evaluation.distances import sliced_w2
 from sfumato.noise import Streams
-from sfumato.processes import EDM, VP, Flow, Gaussian, Level, Student
+from sfumato.processes import EDM, VP, Blur, Cosines, Flow, Gaussian, Level, Spectral, Student
 from sfumato.samplers import DDIM, DDPM, run
 from sfumato.training import TrainConfig, loop
 from sfumato.training.couplings import PARTNER, Pairs
@@ -96,6 +103,18 @@ def test_pairs_keep_their_labels_and_the_units_of_the_data() -> None:
     torch.testing.assert_close(codec.encode(item["x"][None]), torch.full((1, 2), 4.0))
     z = Streams.count(0, 1, first=4).normal(torch.zeros(1, 2))
     torch.testing.assert_close(codec.encode(item[PARTNER][None]), z)
+
+
+def test_both_ends_are_signals_where_states_are_coefficients() -> None:
+    """Of a Gaussian that the basis diagonalises, the flow stretches each coefficient for itself."""
+    process, basis = Spectral(VP(), Blur((6,))), Cosines(1)
+    powers = torch.linspace(1.0, 0.1, 6).double()[None]
+    teacher = GaussianPrior(process, torch.zeros_like(powers), powers)
+    x, z = both(reflow(teacher, torch.zeros(1, 6).double(), 5))
+    stretched = basis.analyse(x) / basis.analyse(z)
+    torch.testing.assert_close(stretched, stretched[:1].expand_as(x), rtol=1e-6, atol=0)
+    apart = x / z  # a control: not of elements
+    assert float((apart / apart[:1] - 1).abs().max()) > 0.1
 
 
 def test_what_cannot_be_reflowed_is_refused() -> None:

@@ -186,6 +186,22 @@ def test_the_soft_loss_does_not_ask_for_what_is_gone(name: str) -> None:
     assert (gradient[1] < 1e-12) == (name == "soft")
 
 
+def test_the_soft_loss_is_the_error_of_what_is_corrupted() -> None:
+    """‖C_t (x̂ − x₀)‖² per element, whatever is predicted (Daras et al., 2022, eq. 8)."""
+    speeds = torch.tensor([[0.0, 1.5, 3.0]]).double()
+    process = Spectral(VP(), Fade(speeds))
+    blank = torch.zeros(4, 1, 3, dtype=torch.float64)
+    x_0, noise = Streams.count(0, 4).normal(blank), Streams.count(1, 4).normal(blank)
+    level = process.level(torch.tensor([0.2, 0.4, 0.6, 0.8]).double())
+    kept = (-speeds * level.t.reshape(-1, 1, 1) ** 2).exp() * VP().alpha(level.t).reshape(-1, 1, 1)
+    for prediction in ("x0", "eps"):
+        denoiser = InBasis(lambda x, _: 0.3 * x, process, prediction=prediction)
+        w = weight("soft", denoiser, level)
+        found = denoising_loss(denoiser, x_0, level=level, noise=noise, w=w).error
+        gap = kept * (denoiser(process.corrupt(x_0, level, noise), level).mean - x_0)
+        torch.testing.assert_close(found, gap.square().mean(dim=(1, 2)))
+
+
 class Guess(nn.Module):
     """One picture, whatever it sees."""
 

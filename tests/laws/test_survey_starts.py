@@ -288,6 +288,19 @@ def test_with_the_exact_denoiser_only_the_mismatch_at_the_start_is_left() -> Non
         assert level.sigma > 0
 
 
+def test_the_mismatch_with_pure_noise_counts_the_mean_and_a_fitted_start_does_not() -> None:
+    times = torch.linspace(1, 0, 12, dtype=torch.float64)
+    level, v, m = PROCESS.level(times[:-1]), torch.tensor([[0.2, 0.1], [0.1, 0.3]]).double(), 0.7
+    mean = torch.tensor([m, -m]).double()
+    found = [horizons(PROCESS, times, torch.full((11,), 0.1).double(), v, mean, fitted=fitted).start
+             for fitted in (False, True)]  # fmt: skip
+    # E KL(N(α x₀, σ²) ‖ N(0, σ²)), and E KL(N(α x₀, σ²) ‖ N(α m, α² C + σ²)) = ½ ln det
+    power = level.ratio**-2
+    torch.testing.assert_close(found[0], power * (0.5 + 2 * m**2) / 2 / 2)
+    ratio = torch.linalg.det(power[:, None, None] * v + torch.eye(2).double())
+    torch.testing.assert_close(found[1], ratio.log() / 2 / 2)
+
+
 @pytest.mark.parametrize("fitted", [True, False])
 def test_the_criterion_is_per_element(fitted: bool) -> None:
     times = torch.cat([torch.linspace(1, 0.01, 20).double(), torch.zeros(1).double()])

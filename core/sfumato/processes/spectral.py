@@ -260,6 +260,7 @@ class Spectral(Gaussian):
 
     attenuation: Attenuation = field(default_factory=lambda: Blur((1,)))
     flat: ClassVar[bool] = False
+    even: ClassVar[bool] = False
 
     def level(self, t: Tensor | float) -> Level:
         plain = super().level(t)

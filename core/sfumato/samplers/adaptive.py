@@ -75,6 +75,10 @@ class Adaptive(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
+    @property
+    def even(self) -> bool:
+        return True
+
     def step(
         self,
         denoise: Denoise,

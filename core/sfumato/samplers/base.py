@@ -70,6 +70,11 @@ class Sampler(ABC):
         """Whether steps add noise of their own, or draw what the process would add."""
         return False
 
+    @property
+    def even(self) -> bool:
+        """Whether it asks for the time at some σ/α, which all elements must share."""
+        return False
+
     def calls(self, steps: int) -> int | None:
         """Denoiser calls of so many steps, none of them to clean data; ``None`` if it depends."""
         return steps * self.evaluations
@@ -119,10 +124,11 @@ def run(
         callback: Called after every step; keeps intermediate states or draws a progress bar.
 
     Raises:
-        UnsupportedError: If the sampler adds noise, and the process's does not come in steps.
+        UnsupportedError: If the sampler adds noise, and the process's does not come in steps; or it
+            asks for the time at some σ/α, and elements differ in theirs.
         NotFiniteError: If the state is not finite at the end.
     """
-    require_steps(sampler, denoiser.process)
+    require_process(sampler, denoiser.process)
     levels = denoiser.process.levels(grid)
     history: list[tuple[Level, Tensor]] = []
     made: list[Estimate] = []
@@ -144,13 +150,18 @@ def run(
     return x
 
 
-def require_steps(sampler: Sampler, process: Gaussian) -> None:
-    """Refuses noise on the way where only the flow is known, as with Student's noise."""
+def require_process(sampler: Sampler, process: Gaussian) -> None:
+    """Refuses noise on the way where only the flow is known, and ratios that no time has."""
     if sampler.stochastic and not process.stepwise:
         raise UnsupportedError(
             type(sampler).__name__, "noise that comes in independent steps",
             f"that of {type(process).__name__} does not, so only its flow can be run",
             ["deis", "dpm-solver", "heun", "ddim"],
+        )  # fmt: skip
+    if sampler.even and not process.even:
+        raise UnsupportedError(
+            type(sampler).__name__, "elements that are all at one level",
+            f"those of {type(process).__name__} are not", ["ddpm", "ddim", "dpm-solver", "pndm"],
         )  # fmt: skip
 
 

@@ -36,6 +36,10 @@ class Euler(Sampler):
     def stochastic(self) -> bool:
         return self.churn.amount > 0
 
+    @property
+    def even(self) -> bool:
+        return self.churn.amount > 0
+
     def step(
         self,
         denoise: Denoise,

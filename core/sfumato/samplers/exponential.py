@@ -67,6 +67,10 @@ class Exponential(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
+    @property
+    def even(self) -> bool:
+        return self.coordinate == "time"
+
     def step(
         self,
         denoise: Denoise,

@@ -40,6 +40,10 @@ class Heun(Sampler):
     def stochastic(self) -> bool:
         return self.churn.amount > 0
 
+    @property
+    def even(self) -> bool:
+        return self.churn.amount > 0
+
     def step(
         self,
         denoise: Denoise,

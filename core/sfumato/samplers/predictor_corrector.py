@@ -58,6 +58,10 @@ class PredictorCorrector(Sampler):
     def stochastic(self) -> bool:
         return True
 
+    @property
+    def even(self) -> bool:
+        return self.predictor.even
+
     def step(
         self,
         denoise: Denoise,

@@ -41,10 +41,11 @@ MEANING = {
     "levels": "an estimator of noise levels",
     "degradation": "a degradation that is no noise",
     "manifold": "a prior on a manifold",
+    "even": "a prior whose elements are all at one level",
     "noise": "a prior whose noise comes in independent steps",
 }
 
-OWNED = frozenset({"variance", "interpolation", "manifold", "noise"})
+OWNED = frozenset({"variance", "interpolation", "manifold", "even", "noise"})
 """What a prior has or has not; the rest only a caller has."""
 
 
@@ -99,15 +100,15 @@ PRESETS: dict[str, Preset] = {
     "ddim-calibrated": Preset("samplers.ddim:DDIM", "DDIM with the spread of x₀ as noise", BAO, "2201.06503", opts(calibrated=True), needs=("variance", "noise")),
     "euler": Preset("samplers.euler:Euler", "DDIM with churn, if any is given", "Karras et al., 2022", "2206.00364"),
     "heun": Preset("samplers.heun:Heun", "the probability flow, second order", "Karras et al., 2022", "2206.00364", cost=2),
-    "edm": Preset("samplers.heun:Heun", "Heun with churn", "Karras et al., 2022", "2206.00364", opts(churn=(0.2, 0.05, 50.0, 1.003)), steps=40, cost=2, needs=("noise",)),
+    "edm": Preset("samplers.heun:Heun", "Heun with churn", "Karras et al., 2022", "2206.00364", opts(churn=(0.2, 0.05, 50.0, 1.003)), steps=40, cost=2, needs=("even", "noise")),
     "dpm-solver": Preset(DPM, "DPM-Solver++(2M)", LU, "2211.01095"),
     "dpm-solver-3m": Preset(DPM, "DPM-Solver++(3M) with exact weights", LU, "2211.01095", opts(order=3)),
     "dpm-solver-eps": Preset(EXP, "DPM-Solver, multistep, second order in ε", LU, "2206.00927", opts(order=2, prediction="eps", rule="bh2"), "log-snr"),
-    "dpm-solver-2s": Preset(ONE, "DPM-Solver-2, single step in ε", LU, "2206.00927", opts(order=2), "log-snr", 10, 2),
-    "dpm-solver-3s": Preset(ONE, "DPM-Solver-3, single step in ε", LU, "2206.00927", opts(order=3), "log-snr", 7, 3),
-    "dpm-solver-2s++": Preset(ONE, "DPM-Solver++(2S)", LU, "2211.01095", opts(order=2, prediction="x0"), "karras", 10, 2),
-    "deis": Preset(EXP, "tAB-DEIS of third degree", "Zhang & Chen, 2023", "2204.13902", opts(order=4, prediction="eps", coordinate="time")),
-    "deis-2": Preset(EXP, "tAB-DEIS of second degree", "Zhang & Chen, 2023", "2204.13902", opts(order=3, prediction="eps", coordinate="time")),
+    "dpm-solver-2s": Preset(ONE, "DPM-Solver-2, single step in ε", LU, "2206.00927", opts(order=2), "log-snr", 10, 2, needs=("even",)),
+    "dpm-solver-3s": Preset(ONE, "DPM-Solver-3, single step in ε", LU, "2206.00927", opts(order=3), "log-snr", 7, 3, needs=("even",)),
+    "dpm-solver-2s++": Preset(ONE, "DPM-Solver++(2S)", LU, "2211.01095", opts(order=2, prediction="x0"), "karras", 10, 2, needs=("even",)),
+    "deis": Preset(EXP, "tAB-DEIS of third degree", "Zhang & Chen, 2023", "2204.13902", opts(order=4, prediction="eps", coordinate="time"), needs=("even",)),
+    "deis-2": Preset(EXP, "tAB-DEIS of second degree", "Zhang & Chen, 2023", "2204.13902", opts(order=3, prediction="eps", coordinate="time"), needs=("even",)),
     "deis-rho": Preset(EXP, "ρAB-DEIS of second degree", "Zhang & Chen, 2023", "2204.13902", opts(order=3, prediction="eps", coordinate="ratio")),
     "deis-log-rho": Preset(EXP, "DEIS in ln ρ, second degree, as in diffusers", "Zhang & Chen, 2023", "2204.13902", opts(order=3, prediction="eps")),
     "pndm": Preset("samplers.pndm:PNDM", "F-PNDM: Runge–Kutta start, then Adams–Bashforth", "Liu et al., 2022", "2202.09778", grid="uniform"),
@@ -120,14 +121,14 @@ PRESETS: dict[str, Preset] = {
     "sde-dpm-solver": Preset(DPM, "SDE-DPM-Solver++(2M)", LU, "2211.01095", opts(order=2, eta=1.0), steps=30, needs=("noise",)),
     "seeds": Preset(EXP, "the reverse SDE in ε, exponential, first order", "Gonzalez et al., 2023", "2305.14267", opts(order=1, prediction="eps", eta=1.0), steps=60, needs=("noise",)),
     "seeds-2m": Preset(EXP, "the same with two nodes", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="eps", eta=1.0), steps=40, needs=("noise",)),
-    "seeds-2": Preset(ONE, "SEEDS-2: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="x0", eta=1.0), "log-snr", 15, 2, needs=("noise",)),
-    "seeds-3": Preset(ONE, "SEEDS-3: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=3, prediction="x0", eta=1.0), "log-snr", 10, 3, needs=("noise",)),
+    "seeds-2": Preset(ONE, "SEEDS-2: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="x0", eta=1.0), "log-snr", 15, 2, needs=("even", "noise")),
+    "seeds-3": Preset(ONE, "SEEDS-3: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=3, prediction="x0", eta=1.0), "log-snr", 10, 3, needs=("even", "noise")),
     "sa-solver": Preset(EXP, "stochastic Adams predictor and corrector", "Xue et al., 2023", "2309.05019", opts(order=2, corrector=True, eta=1.0), steps=25, needs=("noise",)),
     "momentum": Preset("samplers.momentum:Momentum", "the reverse SDE of a linear corruption with noise", "Daras et al., 2022", "2209.05442", steps=100, needs=("noise",)),
     "reverse-diffusion": Preset("samplers.reverse_diffusion:ReverseDiffusion", "the reverse SDE in the steps of the process", "Song et al., 2021", "2011.13456", grid="uniform", steps=200, needs=("noise",)),
-    "adaptive": Preset("samplers.adaptive:Adaptive", "the reverse SDE with a step size per sample", "Jolicoeur-Martineau et al., 2021", "2105.14080", grid="log-snr", steps=2, cost=None, needs=("noise",)),
+    "adaptive": Preset("samplers.adaptive:Adaptive", "the reverse SDE with a step size per sample", "Jolicoeur-Martineau et al., 2021", "2105.14080", grid="log-snr", steps=2, cost=None, needs=("even", "noise")),
     "predictor-corrector": Preset("samplers.predictor_corrector:PredictorCorrector", "the reverse SDE with Langevin steps", "Song et al., 2021", "2011.13456", steps=100, cost=2, needs=("noise",)),
-    "restart": Preset("samplers.restart:Restart", "Heun with restarts between σ/α 0.14 and 0.3", "Xu et al., 2023", "2306.14878", steps=18, cost=None, needs=("noise",)),
+    "restart": Preset("samplers.restart:Restart", "Heun with restarts between σ/α 0.14 and 0.3", "Xu et al., 2023", "2306.14878", steps=18, cost=None, needs=("even", "noise")),
     "fastdpm-step": Preset("samplers.ddim:DDIM", "FastDPM, steps of the table (quadratic)", "Kong & Ping, 2021", "2106.00132", opts(eta=0.0), "quadratic"),
     "fastdpm-var": Preset("samplers.ddim:DDIM", "FastDPM, variances (quadratic)", "Kong & Ping, 2021", "2106.00132", opts(eta=0.0), "var-quadratic"),
     "analytic-dpm": Preset("denoisers.analytic:AnalyticVariance.measured", "DDPM with the best variance per level", BAO, "2201.06503", needs=("data", "noise")),
@@ -136,7 +137,7 @@ PRESETS: dict[str, Preset] = {
     "dynamic-grid": Preset("samplers.planning:dynamic_grid", "the grid with the least bound", "Watson et al., 2021", "2106.03802", needs=("data", "noise")),
     "ccdf": Preset("samplers.starts:Estimated", "start from a noised estimate", "Chung, Sim & Ye, 2022", "2112.05146", needs=("estimate",)),
     "es-ddpm": Preset("samplers.starts:Generated", "start from another generator's draws", "Lyu et al., 2022", "2205.12524", needs=("generator",)),
-    "noise-estimation": Preset("samplers.relevelled:Relevelled", "levels looked up in the state", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", grid="fibonacci", steps=12, needs=("levels", "noise")),
+    "noise-estimation": Preset("samplers.relevelled:Relevelled", "levels looked up in the state", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", grid="fibonacci", steps=12, needs=("levels", "even", "noise")),
     "cold": Preset("samplers.cold:Cold", "undoes a degradation step by step", "Bansal et al., 2023", "2208.09392", needs=("degradation",)),
     "heat-dissipation": Preset("samplers.cold:Cold", "undoes blur, with a little noise", "Rissanen et al., 2023", "2206.13397", opts(rule="naive", noise=0.0125), steps=200, needs=("degradation", "noise")),
     "geodesic": Preset("samplers.geodesic:Geodesic", "random walks on a torus or sphere", "De Bortoli et al., 2022", "2202.02763", grid="log-snr", steps=100, needs=("manifold",)),
@@ -201,6 +202,7 @@ def lacking(preset: Preset, denoiser: Denoiser) -> list[str]:
     curved = isinstance(denoiser.process, Riemannian)
     has = {getattr(denoiser, "head", "")}
     has |= {"manifold"} if curved else set()
+    has |= {"even"} if denoiser.process.even else set()
     has |= {"noise"} if denoiser.process.stepwise else set()
     missing = [MEANING[need] for need in preset.needs if need not in has]
     return (

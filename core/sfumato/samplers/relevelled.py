@@ -57,6 +57,10 @@ class Relevelled(Sampler):
     def stochastic(self) -> bool:
         return self.inner.stochastic
 
+    @property
+    def even(self) -> bool:
+        return True
+
     def step(
         self,
         denoise: Denoise,

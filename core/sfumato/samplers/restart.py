@@ -60,6 +60,10 @@ class Restart(Sampler):
     def stochastic(self) -> bool:
         return True
 
+    @property
+    def even(self) -> bool:
+        return True
+
     def step(
         self,
         denoise: Denoise,

@@ -77,6 +77,10 @@ class SingleStep(Sampler):
     def stochastic(self) -> bool:
         return self.eta > 0
 
+    @property
+    def even(self) -> bool:
+        return self.order > 1
+
     def step(
         self,
         denoise: Denoise,

@@ -25,7 +25,7 @@ from sfumato.codecs import Affine
 from sfumato.denoisers import Denoiser
 from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
-from sfumato.processes import Flow, Gaussian, karras, like
+from sfumato.processes import Flow, Gaussian, karras, like, uniform
 from sfumato.samplers import Exponential, Sampler, run
 from sfumato.samplers.base import require_flow
 from sfumato.training.couplings import Pairs
@@ -70,8 +70,9 @@ def reflow(
         teacher: Under any process with normal noise.
         like_x: One x, for its shape, precision and device.
         count: How many pairs; few are learned by heart.
-        sampler: A deterministic one; tAB-DEIS of third degree if not given.
-        grid: Of the teacher's process; 20 steps of Karras et al. if not given.
+        sampler: A deterministic one; if not given, tAB-DEIS of third degree, or iPNDM where
+            elements have levels of their own.
+        grid: Of the teacher's process; if not given, 20 steps of Karras et al., or 50 even ones.
         codec: From the units of the data to those of the teacher; they are the same if not given.
         condition: Of the teacher, such as labels, one entry for each pair; kept with it.
         seed: Of the noise.
@@ -89,9 +90,10 @@ def reflow(
             "reflow", "a process with normal noise", f"that of {type(process).__name__} is not",
             ["Gaussian(schedule)"],
         )  # fmt: skip
-    sampler = sampler or Exponential(4, "eps", "time")
+    sampler = sampler or Exponential(4, "eps", "time" if process.even else "index")
     require_flow(sampler, "reflow")
-    grid = karras(process, 20) if grid is None else grid
+    if grid is None:
+        grid = karras(process, 20) if process.even else uniform(process, 50)
     first, told = process.level(grid[0]), dict(condition or {})
     ends, noises = [], []
     for low in range(0, count, batch):
@@ -101,7 +103,7 @@ def reflow(
         given = {key: value[low : low + many] for key, value in told.items()} or None
         x = run(sampler, teacher, like(first.sigma, z) * z, grid, streams, condition=given)
         ends.append(codec.decode(process.synthesise(x)).cpu())
-        noises.append(codec.decode(z).cpu())
+        noises.append(codec.decode(process.synthesise(z)).cpu())
     return Pairs(Stored(torch.cat(ends), told), Stored(torch.cat(noises)), paired=True)
 
 
