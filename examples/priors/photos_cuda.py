@@ -27,7 +27,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from photos import MANIFEST, Corners, denoising_psnr, filling_psnr, resized, untrained, warm
+from photos import (
+    MANIFEST,
+    Corners,
+    denoising_psnr,
+    filling_psnr,
+    grey,
+    resized,
+    untrained,
+    warm,
+)  # fmt: skip
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional
@@ -71,7 +80,10 @@ class Pictures:
         return cls(flat, starts, sizes[:, 0], sizes[:, 1], (weights / weights.sum()).cumsum(0))
 
     def crops(self, count: int, side: int) -> Tensor:
-        """Random crops in [0, 1], turned and mirrored, one in ten with its channels shuffled."""
+        """Random crops in [0, 1], turned and mirrored.
+
+        One in ten has its channels shuffled, another one in ten is grey.
+        """
         device = self.bytes.device
         u = torch.rand(5, count, dtype=torch.float64, device=device)
         chosen = torch.searchsorted(self.places, u[0]).clamp(max=len(self.places) - 1)
@@ -90,7 +102,8 @@ class Pictures:
         order = torch.rand(count, 3, device=device).argsort(dim=1)
         order = torch.where(u[4][:, None] < 0.1, order, torch.arange(3, device=device))
         index = self.starts[chosen][:, None, None, None] + 3 * pixel[:, None]
-        return self.bytes[index + order[:, :, None, None]].float() / 255
+        crops = self.bytes[index + order[:, :, None, None]].float() / 255
+        return torch.where(u[4][:, None, None, None] >= 0.9, grey(crops), crops)
 
 
 def read(folder: Path, device: torch.device) -> tuple[Pictures, Corners]:
@@ -206,8 +219,9 @@ class Trainer:
         w = uneven_weight("edm", self.denoiser, level, 5.0)
         with self.autocast:
             losses = denoising_loss(
-                self.denoiser, x_0, level=level, noise=torch.randn_like(x_0), w=w
-            )
+                self.denoiser, x_0, level=level, noise=torch.randn_like(x_0), w=w,
+                uncertainty=True,
+            )  # fmt: skip
         (losses.error + 0.05 * losses.head).mean().backward()
         nn.utils.clip_grad_norm_(self.weights, 1.0, foreach=True)
         self.optimizer.step()
@@ -233,7 +247,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="start from these")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--crop", type=int, default=CROP)
-    parser.add_argument("--uneven", type=float, default=0.4, help="share of the items")
+    parser.add_argument("--uneven", type=float, default=0.5, help="share of the items")
     parser.add_argument("--no-compile", action="store_true")
     arguments = parser.parse_args()
     began = time.perf_counter()

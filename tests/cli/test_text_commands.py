@@ -116,6 +116,14 @@ def test_degrade_and_fill_follow_each_other(desk: Path, prior: list[str]) -> Non
     assert len(restored.replace("[", "").replace("]", "")) == len(CLEAN)
 
 
+def test_degrade_reads_files_as_it_is_told(desk: Path, failure: Failure) -> None:
+    (desk / "b.txt").write_bytes("a text of caf\xe9s".encode("latin-1"))
+    typed = ["degrade", "text", "fill", "b.txt", "--out", "y.txt", "--seed", "3"]
+    assert "b.txt" in failure(*typed)
+    assert main([*typed, "--format.encoding", "latin-1"]) == 0
+    assert (desk / "y.txt").read_bytes().count(b"[") > 0
+
+
 def test_degrade_passes_a_text_through_a_channel(desk: Path) -> None:
     for seed in ("1", "2"):
         typed = ["degrade", "text", "restore", "clean.txt", "--out", f"y{seed}.txt"]
@@ -272,6 +280,10 @@ def test_field_and_encoding_of_files_are_options(
     assert "[" in json.loads((desk / "o" / "restored.jsonl").read_text())["body"]
     assert main([*typed, "b.txt", "--format.encoding", "latin-1", "--out", "p"]) == 0
     assert (desk / "p" / "restored.txt").read_bytes().endswith(b"d by \xe9")
+    (desk / "c.txt").write_bytes("\xe9 the meth[..]d".encode("latin-1"))
+    assert main([*typed, "b.txt", "c.txt", "--format.encoding", "latin-1", "--out", "q"]) == 0
+    ends = [path.read_bytes() for path in sorted((desk / "q").rglob("restored.txt"))]
+    assert [b"\xe9" in end for end in ends] == [True, True]
     said = failure(*typed, "b.txt", "--format.field", "body")
     assert "field" in said
 

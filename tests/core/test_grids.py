@@ -22,7 +22,7 @@ from sfumato.processes import (
     log_snr,
     uniform,
 )
-from sfumato.processes.grids import GRIDS, relaid
+from sfumato.processes.grids import GRIDS, fibonacci, relaid
 
 SCHEDULES = [VP(), VE(), EDM(), Flow(), Cosine(), LinearBeta()]
 CASES = list(itertools.product(GRIDS, SCHEDULES))
@@ -91,6 +91,16 @@ def test_the_variances_of_fibonacci_steps_are_sums_of_the_two_before(schedule: S
 def test_more_fibonacci_steps_than_there_is_noise_are_refused() -> None:
     with pytest.raises(InvalidOptionError, match="use fewer steps"):
         GRIDS["fibonacci"](Gaussian(VP()), 40)
+
+
+def test_the_second_fibonacci_variance_is_not_below_the_first() -> None:
+    process = Gaussian(VP())
+    first = 0.1**2 / (1 + 0.1**2)
+    grid = fibonacci(process, 2, start=0.15, end=0.1)
+    kept = 1 / (1 + process.level(grid[0]).ratio ** 2)
+    assert float(1 - kept / (1 - first)) > first
+    with pytest.raises(InvalidOptionError, match="growing variances"):
+        fibonacci(process, 2, start=0.12, end=0.1)
 
 
 @pytest.mark.parametrize("name", ["var-linear", "fibonacci"])

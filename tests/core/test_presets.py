@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import Tensor
 
 import sfumato as sf
-from sfumato.denoisers import Preconditioned, Tangent
+from sfumato.denoisers import Condition, Denoiser, Estimate, Preconditioned, Tangent
 from sfumato.errors import InvalidOptionError, UnknownNameError, UnsupportedError
 from sfumato.inverse import registry
 from sfumato.inverse.guides.ddnm import DDNM
@@ -17,7 +19,7 @@ from sfumato.inverse.problems import Problem
 from sfumato.inverse.solvers.guided import Guided
 from sfumato.inverse.standard import Mask
 from sfumato.noise import Streams
-from sfumato.processes import Gaussian, Riemannian, log_snr
+from sfumato.processes import Gaussian, Level, Riemannian, Student, log_snr
 from sfumato.processes.grids import GRIDS
 from sfumato.samplers import DDPM, PRESETS, DPMSolver, Exponential, Heun, Sampler, make
 from sfumato.samplers.presets import MEANING, lacking, load, named, require
@@ -92,6 +94,39 @@ def test_walks_on_a_manifold_go_with_priors_on_one_and_nothing_else_does() -> No
         require("deis", curved)
     with pytest.raises(UnsupportedError, match="manifold"):
         require("geodesic", denoiser())
+
+
+def test_what_adds_noise_says_so_and_needs_noise_in_steps() -> None:
+    for name in SELECTABLE:
+        told = "noise" in PRESETS[name].needs
+        assert told == (make(name).stochastic and name != "geodesic"), name
+
+
+@pytest.mark.parametrize("degrees", [1, 64])
+def test_under_students_noise_only_the_flow_is_run(degrees: int) -> None:
+    prior = Preconditioned(network, Student(degrees=degrees), prediction="edm", head="variance")
+    x, streams = torch.zeros(2, 2), Streams.count(0, 2)
+    grid = log_snr(prior.process, 5)
+    refused = [name for name in SELECTABLE if lacking(PRESETS[name], prior)]
+    assert {"ddpm", "edm", "restart", "seeds-2", "adaptive", "ddim-calibrated"} < set(refused)
+    assert not {"ddim", "deis", "heun", "pndm", "unipc", "dpm-solver"} & set(refused)
+    with pytest.raises(UnsupportedError, match=r"independent steps; .* Use one of: ddim, euler"):
+        require("ddpm", prior)
+    for name in refused:
+        sampler = make(name)
+        if sampler.stochastic and name != "geodesic":
+            with pytest.raises(UnsupportedError, match="independent steps; that of Student"):
+                sf.samplers.run(sampler, Untouched(prior.process), x, grid, streams)
+
+
+@dataclass(frozen=True, eq=False)
+class Untouched(Denoiser):
+    """Not to be asked: what is refused is refused before any compute."""
+
+    process: Gaussian
+
+    def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
+        raise AssertionError
 
 
 def test_a_guide_takes_a_sampler_by_name() -> None:

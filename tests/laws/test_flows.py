@@ -24,9 +24,12 @@ from sfumato.noise import Streams
 from sfumato.processes import EDM, VP, Flow, Gaussian, Student, karras, like, log_snr
 from sfumato.samplers import (
     DDIM,
+    Churn,
     DPMSolver,
+    Estimated,
     Euler,
     Exponential,
+    Generated,
     Heun,
     Sampler,
     SingleStep,
@@ -342,6 +345,8 @@ def test_encoding_is_undone_by_sampling() -> None:
     assert float((back - x).abs().max()) < 0.02
     with pytest.raises(InvalidOptionError, match="3 or more"):
         encode(Heun(), ring(process), x, grid[-2:], Streams.count(1, 32))
+    with pytest.raises(UnsupportedError, match="encoding needs a sampler that adds no noise"):
+        encode(Heun(Churn(0.1)), ring(process), x, grid, Streams.count(1, 32))
 
 
 # --- Poisson flow ---------------------------------------------------------------------------------
@@ -410,6 +415,19 @@ def test_its_denoiser_is_the_mean_over_the_data_given_the_state() -> None:
 
     assert deviation(error) < 5
     assert deviation(wrong) > 5  # a control: the Gaussian's posterior is another
+
+
+@pytest.mark.parametrize("kind", ["estimated", "generated"])
+def test_a_start_on_the_way_has_its_noise(kind: str) -> None:
+    """χ² is one per item, so that ‖ε‖²/n varies over items as F(n, D) does."""
+    process, n = Student(EDM(), 5), 4000
+    x_0, level = torch.full((n, 8), 2.0).double(), process.at_ratio(3.0)
+    start = Estimated(x_0, 3.0) if kind == "estimated" else Generated(lambda _: x_0, 3.0)
+    x = start(process, torch.zeros(n, 8).double(), level, Streams.count(0, n))
+    share = ((x - x_0) / level.sigma).square().mean(dim=1)
+    far = float((share > 4).double().mean())
+    # scipy.stats.f(8, 5).sf(4); of normal noise, scipy.stats.chi2(8).sf(32), it is 0.0001
+    assert far == pytest.approx(0.0717, abs=5 * math.sqrt(0.0717 / n))
 
 
 def test_going_back_to_more_noise_is_refused() -> None:

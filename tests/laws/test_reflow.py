@@ -15,7 +15,7 @@ from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.evaluation.distances import sliced_w2
 from sfumato.noise import Streams
 from sfumato.processes import EDM, VP, Flow, Gaussian, Level, Student
-from sfumato.samplers import DDIM, run
+from sfumato.samplers import DDIM, DDPM, run
 from sfumato.training import TrainConfig, loop
 from sfumato.training.couplings import PARTNER, Pairs
 from sfumato.training.reflow import reflow, straightness
@@ -103,6 +103,8 @@ def test_what_cannot_be_reflowed_is_refused() -> None:
         reflow(ring(), torch.zeros(2), 0)
     with pytest.raises(UnsupportedError, match="Student"):
         reflow(ring(Student(EDM(), 3)), torch.zeros(2), 1)
+    with pytest.raises(UnsupportedError, match=r"adds no noise; DDPM does"):
+        reflow(ring(), torch.zeros(2), 1, sampler=DDPM())
     with pytest.raises(UnsupportedError, match="a flow"):
         straightness(ring(Gaussian(VP())), torch.zeros(1, 2), torch.zeros(1, 2))
 

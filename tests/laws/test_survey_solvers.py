@@ -20,11 +20,11 @@ from sfumato.samplers import (
     PNDM,
     DPMSolver,
     Euler,
-    EulerMaruyama,
     Exponential,
     Heun,
     Sampler,
     SingleStep,
+    make,
     run,
 )
 from sfumato.samplers.exponentials import Form, Node
@@ -197,27 +197,27 @@ def test_the_weights_of_equal_steps_are_those_of_adams_and_bashforth() -> None:
 # orders
 
 ORDERS: list[tuple[Sampler, float]] = [
-    (DDIM(), 0.9),
-    (Heun(), 1.85),
-    (SingleStep(2), 1.8),
-    (SingleStep(2, "x0"), 1.8),
-    (SingleStep(3), 2.6),
+    (make("ddim"), 0.9),
+    (make("heun"), 1.85),
+    (make("dpm-solver-2s"), 1.8),
+    (make("dpm-solver-2s++"), 1.8),
+    (make("dpm-solver-3s"), 2.6),
     (SingleStep(3, "x0"), 2.6),
     (SingleStep(3, rule="exact"), 2.6),
-    (DPMSolver(2), 1.75),
+    (make("dpm-solver"), 1.75),
     (Exponential(2, "eps"), 1.75),
-    (Exponential(2, "eps", rule="bh2"), 1.75),
-    (Exponential(3, "eps"), 2.5),
-    (Exponential(3, "eps", "time"), 2.5),
-    (Exponential(4, "eps", "time"), 3.4),
-    (Exponential(3, "eps", "ratio"), 2.5),
-    (Exponential(2, corrector=True, rule="bh2"), 2.4),
-    (Exponential(2, corrector=True, rule="bh1"), 2.4),
+    (make("dpm-solver-eps"), 1.75),
+    (make("deis-log-rho"), 2.5),
+    (make("deis-2"), 2.5),
+    (make("deis"), 3.4),
+    (make("deis-rho"), 2.5),
+    (make("unipc"), 2.4),
+    (make("unipc-bh1"), 2.4),
     (Exponential(3, corrector=True), 3.5),
     (Exponential(3, "eps", corrector=True), 3.5),
-    (PNDM(), 1.85),
-    (PNDM(2), 1.85),
-    (Exponential(4, "eps", "index"), 1.85),
+    (make("pndm"), 1.85),
+    (make("s-pndm"), 1.85),
+    (make("ipndm"), 1.85),
 ]
 
 
@@ -295,18 +295,18 @@ def variance(sampler: Sampler, process: Gaussian, grid: Tensor, v: float = 0.25)
 @pytest.mark.parametrize(
     ("sampler", "low", "high"),
     [
-        (EulerMaruyama(), 0.9, 1.1),
+        (make("euler-maruyama"), 0.9, 1.1),
         (Exponential(1, eta=1.0), 0.9, 1.1),
-        (Exponential(1, "eps", eta=1.0), 0.6, 1.1),  # its bias changes sign near 60 steps
-        (DPMSolver(2, eta=1.0), 1.9, 2.1),
-        (Exponential(2, "eps", eta=1.0), 1.9, 2.1),
+        (make("seeds"), 0.6, 1.1),  # its bias changes sign near 60 steps
+        (make("sde-dpm-solver"), 1.9, 2.1),
+        (make("seeds-2m"), 1.9, 2.1),
         (Exponential(1, corrector=True, eta=1.0), 1.9, 2.1),
-        (Exponential(2, corrector=True, eta=1.0), 2.1, 3.1),
+        (make("sa-solver"), 2.1, 3.1),
         (SingleStep(2, eta=1.0), 1.85, 2.4),
         (SingleStep(3, eta=1.0), 1.85, 2.4),
         (SingleStep(3, rule="exact", eta=1.0), 1.85, 2.4),
-        (SingleStep(2, "x0", eta=1.0), 1.85, 2.4),
-        (SingleStep(3, "x0", eta=1.0), 1.85, 2.4),
+        (make("seeds-2"), 1.85, 2.4),
+        (make("seeds-3"), 1.85, 2.4),
     ],
     ids=str,
 )
@@ -343,6 +343,68 @@ def test_the_stages_of_seeds_lie_on_one_path_of_the_noise(order: int) -> None:
     R = (2 * (t.log_ratio + shares * (s.log_ratio - t.log_ratio))).exp()
     expected = t.ratio**2 - torch.maximum(R[:, None], R)
     torch.testing.assert_close(path @ path.T, expected, rtol=1e-9, atol=1e-12)
+
+
+class Given(Streams):
+    """Noise that is known."""
+
+    def __init__(self, z: Tensor) -> None:
+        super().__init__(0, list(range(z.shape[1])))
+        self.z = iter(z)
+
+    def perturb_(self, x: Tensor, spread: float | Tensor) -> Tensor:
+        return x.add_(torch.as_tensor(spread) * next(self.z))
+
+
+def seeds(order: int, prediction: str, denoiser: Denoiser, z: Tensor) -> Tensor:
+    """A step from t = 0.6 to 0.4 as published (Gonzalez et al., 2023), term by term."""
+    process = denoiser.process
+    t, s = process.level(0.6), process.level(0.4)
+    h = t.log_ratio - s.log_ratio
+    inner = [process.at_ratio((t.log_ratio - k / order * h).exp()) for k in range(1, order)]
+    nodes, e, r = [*inner, s], prediction == "eps", h / order
+
+    def f(x: Tensor, level: Level) -> Tensor:
+        x_hat = denoiser(x, level).mean
+        return (x - level.alpha * x_hat) / level.sigma if e else x_hat
+
+    def linear(k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The exact factor of x_t, that of a constant f, and that of a slope f/(k r)."""
+        n, u = nodes[k - 1], k * r
+        if e:
+            grown = torch.expm1(u)
+            return n.alpha / t.alpha, -2 * n.sigma * grown, -2 * n.sigma * (grown / u - 1)
+        lost = -torch.expm1(-2 * u)
+        return n.sigma / t.sigma * (-u).exp(), n.alpha * lost, n.alpha * (1 - lost / (2 * u))
+
+    def noise(k: int) -> Tensor:
+        """What z_1 … z_k have become at node k."""
+        part = torch.expm1(2 * r).sqrt() if e else (-torch.expm1(-2 * r)).sqrt()
+        carry = r.exp() if e else (-r).exp()
+        return nodes[k - 1].sigma * part * sum(carry ** (k - 1 - i) * z[i] for i in range(k))
+
+    x, f_0 = POINTS, f(POINTS, t)
+    c, b, _ = linear(1)
+    f_1 = f(c * x + b * f_0 + noise(1), nodes[0])
+    if order == 2:
+        c, b, _ = linear(2)
+        return c * x + b * f_1 + noise(2)
+    c, b, d = linear(2)
+    f_2 = f(c * x + b * f_0 + 2 * d * (f_1 - f_0) + noise(2), nodes[1])
+    c, b, d = linear(3)
+    return c * x + b * f_0 + 1.5 * d * (f_2 - f_0) + noise(3)
+
+
+@pytest.mark.parametrize("prediction", ["x0", "eps"])
+@pytest.mark.parametrize("order", [2, 3])
+def test_seeds_has_its_published_step(order: int, prediction: str) -> None:
+    denoiser = bimodal(Gaussian(VP()))
+    z = Streams.count(3, order).normal(torch.zeros(order, *POINTS.shape, dtype=torch.float64))
+    t, s = denoiser.process.level(0.6), denoiser.process.level(0.4)
+    preset = prediction == "x0"
+    sampler = make(f"seeds-{order}") if preset else SingleStep(order, prediction, eta=1.0)
+    found = sampler.step(lambda x, level: denoiser(x, level), POINTS, t, s, Given(z), [])
+    torch.testing.assert_close(found, seeds(order, prediction, denoiser, z), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("eta", "expected"), [(1.0, 0.1112), (0.5, 0.1349), (0.0, 0.1402)])

@@ -80,6 +80,11 @@ class Section:
     passages: tuple[Passage, ...] = ()
     readings: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def below(self) -> bool:
+        """Whether χ² lies below its band: the samples follow the noise, and contradict nothing."""
+        return self.gauge is not None and self.gauge.mark < self.gauge.low
+
     @classmethod
     def from_result(
         cls,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -51,7 +52,10 @@ def verdict(result: Result) -> str:
             f"{band}: the samples contradict the measurement, or its noise is larger than stated."
         )
     if value < low:
-        return f"{band}: the samples follow the noise, or the noise is smaller than stated."
+        return (
+            f"{band}: no contradiction, but the samples follow the noise (their residual has "
+            f"{100 * (1 - value):.0f} % less variance than it), or it is smaller than stated."
+        )
     return f"{band}: the samples fit the measurement as well as its noise allows."
 
 
@@ -122,6 +126,9 @@ def run_facts(record: Mapping[str, Any]) -> dict[str, str]:
     """A record of a run as label → text, in reading order, with what the solver is and costs."""
     known = {**method(str(record.get("solver"))), **record}
     rest = {key: value for key, value in known.items() if key not in {"notes", *LABELS}}
+    if isinstance(hashes := known.get("hashes"), Mapping):
+        # where a file lay is in run.json; a page may be shown to others, who lack the folder
+        known["hashes"] = [f"{Path(name).name} {value}" for name, value in hashes.items()]
     ordered = {LABELS[key]: known[key] for key in LABELS if key in known}
     others = {key.replace("_", " ").capitalize(): value for key, value in rest.items()}
     texts = {label: as_text(value) for label, value in {**ordered, **others}.items()}

@@ -89,6 +89,8 @@ class Gaussian:
     schedule: Schedule = field(default_factory=EDM)
     normal: ClassVar[bool] = True
     """Whether ε is normal and comes in independent steps."""
+    stepwise: ClassVar[bool] = True
+    """Whether noise comes in independent steps, so that a sampler may add some of its own."""
     flat: ClassVar[bool] = True
     """Whether states are signals in flat space: may be padded, tiled, and measured by operators."""
 

@@ -36,7 +36,7 @@ class Student(Gaussian):
     """x_t = α(t) x₀ + σ(t) ε with ε of a t distribution, one χ² per item.
 
     For samplers without noise of their own: the law of two levels together is not known, and ε does
-    not come in independent steps.
+    not come in independent steps. The others are refused.
 
     Args:
         schedule: α and σ.
@@ -48,6 +48,7 @@ class Student(Gaussian):
 
     degrees: int = 2048
     normal: ClassVar[bool] = False
+    stepwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.degrees < 1:

@@ -71,6 +71,10 @@ class Adaptive(Sampler):
     def calls(self, steps: int) -> None:
         return None
 
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
     def step(
         self,
         denoise: Denoise,

@@ -27,9 +27,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
-from sfumato.errors import NotFiniteError
+from sfumato.errors import NotFiniteError, UnsupportedError
 from sfumato.noise import Streams
-from sfumato.processes import Level, Number, Scales, combine, like
+from sfumato.processes import Gaussian, Level, Number, Scales, combine, like
 
 __all__ = ["Denoise", "Sampler", "Step", "kernel", "run"]
 
@@ -64,6 +64,11 @@ class Sampler(ABC):
     def evaluations(self) -> int:
         """Denoiser calls per step; the last step, to clean data, may need fewer."""
         return 1
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether steps add noise of their own, or draw what the process would add."""
+        return False
 
     def calls(self, steps: int) -> int | None:
         """Denoiser calls of so many steps, none of them to clean data; ``None`` if it depends."""
@@ -114,8 +119,10 @@ def run(
         callback: Called after every step; keeps intermediate states or draws a progress bar.
 
     Raises:
+        UnsupportedError: If the sampler adds noise, and the process's does not come in steps.
         NotFiniteError: If the state is not finite at the end.
     """
+    require_steps(sampler, denoiser.process)
     levels = denoiser.process.levels(grid)
     history: list[tuple[Level, Tensor]] = []
     made: list[Estimate] = []
@@ -135,6 +142,25 @@ def run(
     if not finite.all():
         raise NotFiniteError("samples", int((~finite).sum()), x.numel())
     return x
+
+
+def require_steps(sampler: Sampler, process: Gaussian) -> None:
+    """Refuses noise on the way where only the flow is known, as with Student's noise."""
+    if sampler.stochastic and not process.stepwise:
+        raise UnsupportedError(
+            type(sampler).__name__, "noise that comes in independent steps",
+            f"that of {type(process).__name__} does not, so only its flow can be run",
+            ["deis", "dpm-solver", "heun", "ddim"],
+        )  # fmt: skip
+
+
+def require_flow(sampler: Sampler, method: str) -> None:
+    """Refuses a sampler that does not carry every state to one other."""
+    if sampler.stochastic:
+        raise UnsupportedError(
+            method, "a sampler that adds no noise", f"{type(sampler).__name__} does",
+            ["deis", "dpm-solver", "heun", "ddim"],
+        )  # fmt: skip
 
 
 def continues(history: list[tuple[Level, Tensor]], t: Level, s: Level) -> bool:

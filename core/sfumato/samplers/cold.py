@@ -47,6 +47,10 @@ class Cold(Sampler):
                 "use 'improved' or 'naive', and noise from 0",
             )  # fmt: skip
 
+    @property
+    def stochastic(self) -> bool:
+        return self.noise > 0
+
     def step(
         self,
         denoise: Denoise,

@@ -35,6 +35,10 @@ class DDIM(Sampler):
         if not 0 <= self.eta <= 1:
             raise InvalidOptionError("DDIM", f"eta={self.eta}", "use 0 to 1")
 
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0 or self.calibrated
+
     def step(
         self,
         denoise: Denoise,
@@ -69,6 +73,10 @@ class DDPM(Sampler):
             raise InvalidOptionError(
                 "DDPM", f"variance={self.variance!r}", f"use one of {', '.join(VARIANCES)}"
             )
+
+    @property
+    def stochastic(self) -> bool:
+        return True
 
     def step(
         self,

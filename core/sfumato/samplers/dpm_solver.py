@@ -61,6 +61,10 @@ class DPMSolver(Sampler):
                 "DPM-Solver", f"rule={self.rule!r}", "use 'exact' or 'published'"
             )
 
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
     def step(
         self,
         denoise: Denoise,

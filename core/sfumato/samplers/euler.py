@@ -32,6 +32,10 @@ class Euler(Sampler):
 
     churn: Churn = field(default_factory=Churn)
 
+    @property
+    def stochastic(self) -> bool:
+        return self.churn.amount > 0
+
     def step(
         self,
         denoise: Denoise,

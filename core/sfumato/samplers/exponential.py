@@ -63,6 +63,10 @@ class Exponential(Sampler):
         form = Form(self.prediction, self.coordinate, self.eta, self.rule)
         object.__setattr__(self, "form", form)
 
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
     def step(
         self,
         denoise: Denoise,

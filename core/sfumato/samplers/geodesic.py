@@ -45,6 +45,10 @@ class Geodesic(Sampler):
                 f"{type(self.inner).__name__} makes {self.inner.evaluations}", ["DDPM()", "DDIM()"],
             )  # fmt: skip
 
+    @property
+    def stochastic(self) -> bool:
+        return self.inner.stochastic
+
     def step(
         self,
         denoise: Denoise,

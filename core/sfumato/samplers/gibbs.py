@@ -46,6 +46,10 @@ class Gibbs(Sampler):
         """Denoiser calls per step."""
         return self.rounds
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
     def step(
         self,
         denoise: Denoise,

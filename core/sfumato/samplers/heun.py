@@ -36,6 +36,10 @@ class Heun(Sampler):
     def evaluations(self) -> int:
         return 2
 
+    @property
+    def stochastic(self) -> bool:
+        return self.churn.amount > 0
+
     def step(
         self,
         denoise: Denoise,

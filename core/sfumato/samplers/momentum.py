@@ -39,6 +39,10 @@ class Momentum(Sampler):
 
     corrupt: Callable[[Tensor, Level], Tensor] | None = None
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
     def step(
         self,
         denoise: Denoise,

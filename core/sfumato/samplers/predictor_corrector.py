@@ -54,6 +54,10 @@ class PredictorCorrector(Sampler):
     def evaluations(self) -> int:
         return self.predictor.evaluations + self.corrections
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
     def step(
         self,
         denoise: Denoise,

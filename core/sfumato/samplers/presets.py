@@ -41,7 +41,11 @@ MEANING = {
     "levels": "an estimator of noise levels",
     "degradation": "a degradation that is no noise",
     "manifold": "a prior on a manifold",
+    "noise": "a prior whose noise comes in independent steps",
 }
+
+OWNED = frozenset({"variance", "interpolation", "manifold", "noise"})
+"""What a prior has or has not; the rest only a caller has."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Preset:
     @property
     def selectable(self) -> bool:
         """Whether its name is enough."""
-        return not set(self.needs) - {"variance", "interpolation", "manifold"}
+        return OWNED.issuperset(self.needs)
 
 
 def opts(**options: Any) -> tuple[tuple[str, Any], ...]:
@@ -85,17 +89,17 @@ DPM, DDPM = "samplers.dpm_solver:DPMSolver", "samplers.ddim:DDPM"
 LU, BAO = "Lu et al., 2022", "Bao et al., 2022"
 
 PRESETS: dict[str, Preset] = {
-    "ddpm": Preset(DDPM, "ancestral sampling with the bridge's variance", "Ho, Jain & Abbeel, 2020", "2006.11239", steps=100),
-    "ddpm-large": Preset(DDPM, "ancestral sampling with the forward step's variance", "Ho, Jain & Abbeel, 2020", "2006.11239", opts(variance="large"), steps=100),
-    "ddpm-learned": Preset(DDPM, "ancestral sampling with a learned variance", "Nichol & Dhariwal, 2021", "2102.09672", opts(variance="learned"), steps=50, needs=("interpolation",)),
-    "ddpm-fibonacci": Preset(DDPM, "ancestral sampling with variances that grow as Fibonacci's numbers", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", grid="fibonacci", steps=12),
-    "ddpm-calibrated": Preset(DDPM, "ancestral sampling from draws of x₀", "cf. Bao et al., 2022", "2206.07309", opts(variance="calibrated"), needs=("variance",)),
-    "gibbs": Preset("samplers.gibbs:Gibbs", "draws of x₀ and of x_t in turn at every level", "cf. Wu et al., 2024", "2405.18782", cost=4, needs=("variance",)),
+    "ddpm": Preset(DDPM, "ancestral sampling with the bridge's variance", "Ho, Jain & Abbeel, 2020", "2006.11239", steps=100, needs=("noise",)),
+    "ddpm-large": Preset(DDPM, "ancestral sampling with the forward step's variance", "Ho, Jain & Abbeel, 2020", "2006.11239", opts(variance="large"), steps=100, needs=("noise",)),
+    "ddpm-learned": Preset(DDPM, "ancestral sampling with a learned variance", "Nichol & Dhariwal, 2021", "2102.09672", opts(variance="learned"), steps=50, needs=("interpolation", "noise")),
+    "ddpm-fibonacci": Preset(DDPM, "ancestral sampling with variances that grow as Fibonacci's numbers", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", grid="fibonacci", steps=12, needs=("noise",)),
+    "ddpm-calibrated": Preset(DDPM, "ancestral sampling from draws of x₀", "cf. Bao et al., 2022", "2206.07309", opts(variance="calibrated"), needs=("variance", "noise")),
+    "gibbs": Preset("samplers.gibbs:Gibbs", "draws of x₀ and of x_t in turn at every level", "cf. Wu et al., 2024", "2405.18782", cost=4, needs=("variance", "noise")),
     "ddim": Preset("samplers.ddim:DDIM", "the probability flow, first order", "Song, Meng & Ermon, 2021", "2010.02502"),
-    "ddim-calibrated": Preset("samplers.ddim:DDIM", "DDIM with the spread of x₀ as noise", BAO, "2201.06503", opts(calibrated=True), needs=("variance",)),
+    "ddim-calibrated": Preset("samplers.ddim:DDIM", "DDIM with the spread of x₀ as noise", BAO, "2201.06503", opts(calibrated=True), needs=("variance", "noise")),
     "euler": Preset("samplers.euler:Euler", "DDIM with churn, if any is given", "Karras et al., 2022", "2206.00364"),
     "heun": Preset("samplers.heun:Heun", "the probability flow, second order", "Karras et al., 2022", "2206.00364", cost=2),
-    "edm": Preset("samplers.heun:Heun", "Heun with churn", "Karras et al., 2022", "2206.00364", opts(churn=(0.2, 0.05, 50.0, 1.003)), steps=40, cost=2),
+    "edm": Preset("samplers.heun:Heun", "Heun with churn", "Karras et al., 2022", "2206.00364", opts(churn=(0.2, 0.05, 50.0, 1.003)), steps=40, cost=2, needs=("noise",)),
     "dpm-solver": Preset(DPM, "DPM-Solver++(2M)", LU, "2211.01095"),
     "dpm-solver-3m": Preset(DPM, "DPM-Solver++(3M) with exact weights", LU, "2211.01095", opts(order=3)),
     "dpm-solver-eps": Preset(EXP, "DPM-Solver, multistep, second order in ε", LU, "2206.00927", opts(order=2, prediction="eps", rule="bh2"), "log-snr"),
@@ -112,31 +116,31 @@ PRESETS: dict[str, Preset] = {
     "unipc": Preset(EXP, "UniPC-2 with B₂", "Zhao et al., 2023", "2302.04867", opts(order=2, corrector=True, rule="bh2")),
     "unipc-bh1": Preset(EXP, "UniPC-2 with B₁", "Zhao et al., 2023", "2302.04867", opts(order=2, corrector=True, rule="bh1")),
     "unipc-3": Preset(EXP, "UniPC-3 with B₂", "Zhao et al., 2023", "2302.04867", opts(order=3, corrector=True, rule="bh2")),
-    "euler-maruyama": Preset("samplers.sde:EulerMaruyama", "the reverse SDE, first order", "Song et al., 2021", "2011.13456", steps=100),
-    "sde-dpm-solver": Preset(DPM, "SDE-DPM-Solver++(2M)", LU, "2211.01095", opts(order=2, eta=1.0), steps=30),
-    "seeds": Preset(EXP, "the reverse SDE in ε, exponential, first order", "Gonzalez et al., 2023", "2305.14267", opts(order=1, prediction="eps", eta=1.0), steps=60),
-    "seeds-2m": Preset(EXP, "the same with two nodes", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="eps", eta=1.0), steps=40),
-    "seeds-2": Preset(ONE, "SEEDS-2: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="x0", eta=1.0), "log-snr", 15, 2),
-    "seeds-3": Preset(ONE, "SEEDS-3: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=3, prediction="x0", eta=1.0), "log-snr", 10, 3),
-    "sa-solver": Preset(EXP, "stochastic Adams predictor and corrector", "Xue et al., 2023", "2309.05019", opts(order=2, corrector=True, eta=1.0), steps=25),
-    "momentum": Preset("samplers.momentum:Momentum", "the reverse SDE of a linear corruption with noise", "Daras et al., 2022", "2209.05442", steps=100),
-    "reverse-diffusion": Preset("samplers.reverse_diffusion:ReverseDiffusion", "the reverse SDE in the steps of the process", "Song et al., 2021", "2011.13456", grid="uniform", steps=200),
-    "adaptive": Preset("samplers.adaptive:Adaptive", "the reverse SDE with a step size per sample", "Jolicoeur-Martineau et al., 2021", "2105.14080", grid="log-snr", steps=2, cost=None),
-    "predictor-corrector": Preset("samplers.predictor_corrector:PredictorCorrector", "the reverse SDE with Langevin steps", "Song et al., 2021", "2011.13456", steps=100, cost=2),
-    "restart": Preset("samplers.restart:Restart", "Heun with restarts between σ/α 0.14 and 0.3", "Xu et al., 2023", "2306.14878", steps=18, cost=None),
+    "euler-maruyama": Preset("samplers.sde:EulerMaruyama", "the reverse SDE, first order", "Song et al., 2021", "2011.13456", steps=100, needs=("noise",)),
+    "sde-dpm-solver": Preset(DPM, "SDE-DPM-Solver++(2M)", LU, "2211.01095", opts(order=2, eta=1.0), steps=30, needs=("noise",)),
+    "seeds": Preset(EXP, "the reverse SDE in ε, exponential, first order", "Gonzalez et al., 2023", "2305.14267", opts(order=1, prediction="eps", eta=1.0), steps=60, needs=("noise",)),
+    "seeds-2m": Preset(EXP, "the same with two nodes", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="eps", eta=1.0), steps=40, needs=("noise",)),
+    "seeds-2": Preset(ONE, "SEEDS-2: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=2, prediction="x0", eta=1.0), "log-snr", 15, 2, needs=("noise",)),
+    "seeds-3": Preset(ONE, "SEEDS-3: the reverse SDE, single step in x₀", "Gonzalez et al., 2023", "2305.14267", opts(order=3, prediction="x0", eta=1.0), "log-snr", 10, 3, needs=("noise",)),
+    "sa-solver": Preset(EXP, "stochastic Adams predictor and corrector", "Xue et al., 2023", "2309.05019", opts(order=2, corrector=True, eta=1.0), steps=25, needs=("noise",)),
+    "momentum": Preset("samplers.momentum:Momentum", "the reverse SDE of a linear corruption with noise", "Daras et al., 2022", "2209.05442", steps=100, needs=("noise",)),
+    "reverse-diffusion": Preset("samplers.reverse_diffusion:ReverseDiffusion", "the reverse SDE in the steps of the process", "Song et al., 2021", "2011.13456", grid="uniform", steps=200, needs=("noise",)),
+    "adaptive": Preset("samplers.adaptive:Adaptive", "the reverse SDE with a step size per sample", "Jolicoeur-Martineau et al., 2021", "2105.14080", grid="log-snr", steps=2, cost=None, needs=("noise",)),
+    "predictor-corrector": Preset("samplers.predictor_corrector:PredictorCorrector", "the reverse SDE with Langevin steps", "Song et al., 2021", "2011.13456", steps=100, cost=2, needs=("noise",)),
+    "restart": Preset("samplers.restart:Restart", "Heun with restarts between σ/α 0.14 and 0.3", "Xu et al., 2023", "2306.14878", steps=18, cost=None, needs=("noise",)),
     "fastdpm-step": Preset("samplers.ddim:DDIM", "FastDPM, steps of the table (quadratic)", "Kong & Ping, 2021", "2106.00132", opts(eta=0.0), "quadratic"),
     "fastdpm-var": Preset("samplers.ddim:DDIM", "FastDPM, variances (quadratic)", "Kong & Ping, 2021", "2106.00132", opts(eta=0.0), "var-quadratic"),
-    "analytic-dpm": Preset("denoisers.analytic:AnalyticVariance.measured", "DDPM with the best variance per level", BAO, "2201.06503", needs=("data",)),
-    "sn-dpm": Preset("denoisers.heads:SquareHead", "DDPM with a head for E[ε²]", BAO, "2206.07309", opts(kind="sn"), needs=("head",)),
-    "npr-dpm": Preset("denoisers.heads:SquareHead", "DDPM with a head for E[(ε − ε̂)²]", BAO, "2206.07309", opts(kind="npr"), needs=("head",)),
-    "dynamic-grid": Preset("samplers.planning:dynamic_grid", "the grid with the least bound", "Watson et al., 2021", "2106.03802", needs=("data",)),
+    "analytic-dpm": Preset("denoisers.analytic:AnalyticVariance.measured", "DDPM with the best variance per level", BAO, "2201.06503", needs=("data", "noise")),
+    "sn-dpm": Preset("denoisers.heads:SquareHead", "DDPM with a head for E[ε²]", BAO, "2206.07309", opts(kind="sn"), needs=("head", "noise")),
+    "npr-dpm": Preset("denoisers.heads:SquareHead", "DDPM with a head for E[(ε − ε̂)²]", BAO, "2206.07309", opts(kind="npr"), needs=("head", "noise")),
+    "dynamic-grid": Preset("samplers.planning:dynamic_grid", "the grid with the least bound", "Watson et al., 2021", "2106.03802", needs=("data", "noise")),
     "ccdf": Preset("samplers.starts:Estimated", "start from a noised estimate", "Chung, Sim & Ye, 2022", "2112.05146", needs=("estimate",)),
     "es-ddpm": Preset("samplers.starts:Generated", "start from another generator's draws", "Lyu et al., 2022", "2205.12524", needs=("generator",)),
-    "noise-estimation": Preset("samplers.relevelled:Relevelled", "levels looked up in the state", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", grid="fibonacci", steps=12, needs=("levels",)),
+    "noise-estimation": Preset("samplers.relevelled:Relevelled", "levels looked up in the state", "San-Roman, Nachmani & Wolf, 2021", "2104.02600", grid="fibonacci", steps=12, needs=("levels", "noise")),
     "cold": Preset("samplers.cold:Cold", "undoes a degradation step by step", "Bansal et al., 2023", "2208.09392", needs=("degradation",)),
-    "heat-dissipation": Preset("samplers.cold:Cold", "undoes blur, with a little noise", "Rissanen et al., 2023", "2206.13397", opts(rule="naive", noise=0.0125), steps=200, needs=("degradation",)),
+    "heat-dissipation": Preset("samplers.cold:Cold", "undoes blur, with a little noise", "Rissanen et al., 2023", "2206.13397", opts(rule="naive", noise=0.0125), steps=200, needs=("degradation", "noise")),
     "geodesic": Preset("samplers.geodesic:Geodesic", "random walks on a torus or sphere", "De Bortoli et al., 2022", "2202.02763", grid="log-snr", steps=100, needs=("manifold",)),
-    "horizons": Preset("samplers.horizons:horizons", "the best time to start at, and an auxiliary density", "Franzese et al., 2023", "2206.05173", needs=("data",)),
+    "horizons": Preset("samplers.horizons:horizons", "the best time to start at, and an auxiliary density", "Franzese et al., 2023", "2206.05173", needs=("data", "noise")),
 }  # fmt: skip
 
 
@@ -157,7 +161,7 @@ def named(name: str) -> Preset:
         raise UnknownNameError("sampler", name, able)
     preset = PRESETS[name]
     if not preset.selectable:
-        missing = " and ".join(MEANING[need] for need in preset.needs)
+        missing = " and ".join(MEANING[need] for need in preset.needs if need not in OWNED)
         home = [f"sfumato.{preset.part}"]
         raise UnsupportedError(name, missing, "a name alone does not give it", home)
     return preset
@@ -195,7 +199,9 @@ def settings(preset: Preset) -> dict[str, Any]:
 def lacking(preset: Preset, denoiser: Denoiser) -> list[str]:
     """What a preset needs and this prior's denoiser has not, in words."""
     curved = isinstance(denoiser.process, Riemannian)
-    has = {getattr(denoiser, "head", ""), "manifold" if curved else ""}
+    has = {getattr(denoiser, "head", "")}
+    has |= {"manifold"} if curved else set()
+    has |= {"noise"} if denoiser.process.stepwise else set()
     missing = [MEANING[need] for need in preset.needs if need not in has]
     return (
         ["a prior in flat space", *missing]

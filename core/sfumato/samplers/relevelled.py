@@ -53,6 +53,10 @@ class Relevelled(Sampler):
     def evaluations(self) -> int:
         return self.inner.evaluations
 
+    @property
+    def stochastic(self) -> bool:
+        return self.inner.stochastic
+
     def step(
         self,
         denoise: Denoise,

@@ -56,6 +56,10 @@ class Restart(Sampler):
     def calls(self, steps: int) -> None:
         return None
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
     def step(
         self,
         denoise: Denoise,

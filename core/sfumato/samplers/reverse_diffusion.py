@@ -31,6 +31,10 @@ class ReverseDiffusion(Sampler):
     Steps must be short where α changes: f far below 1 makes x_t count twice.
     """
 
+    @property
+    def stochastic(self) -> bool:
+        return True
+
     def step(
         self,
         denoise: Denoise,

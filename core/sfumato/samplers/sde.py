@@ -37,6 +37,10 @@ class EulerMaruyama(Sampler):
         if not (self.eta >= 0 and math.isfinite(self.eta)):
             raise InvalidOptionError("Euler-Maruyama", f"eta={self.eta}", "use 0 or more")
 
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
     def step(
         self,
         denoise: Denoise,

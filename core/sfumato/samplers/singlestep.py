@@ -15,6 +15,10 @@ next, so that in ε̂, with nodes at λ_t + r_i h,
 
 and a node has the same z_1, …, z_i. With a noise of its own for each the weak order is 1. In ε̂ the
 long steps of a few evaluations amplify errors by e^h; the presets are in x̂.
+
+The authors' code has the same equations but for SEEDS-3. In ε̂ its end swaps the factors of z_1 and
+z_2, and the noise at λ_t + ⅔h has the σ of the end; in x̂ the slope there has a weight that does not
+vanish with h. Here all lie on the path above, and weights are the integrals.
 """
 
 from __future__ import annotations
@@ -68,6 +72,10 @@ class SingleStep(Sampler):
     @property
     def evaluations(self) -> int:
         return self.order
+
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
 
     def step(
         self,

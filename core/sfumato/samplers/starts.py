@@ -70,7 +70,7 @@ class Estimated(Start):
         if own.shape not in {blank.shape, blank.shape[1:]}:
             size = "×".join(map(str, blank.shape[1:]))
             raise ShapeError("estimate to start from", own.shape, size)
-        return process.corrupt(own.expand_as(blank), level, streams.normal(blank))
+        return process.corrupt(own.expand_as(blank), level, process.noise(blank, streams))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class Generated(Start):
         x_0 = self.draw(streams).to(blank)
         if x_0.shape != blank.shape:
             raise ShapeError("draw to start from", x_0.shape, "×".join(map(str, blank.shape)))
-        return process.corrupt(x_0, level, streams.normal(blank))
+        return process.corrupt(x_0, level, process.noise(blank, streams))
 
 
 def positive(ratio: float) -> None:

@@ -19,7 +19,7 @@ from sfumato.denoisers import Condition, Denoiser
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams
 from sfumato.processes import like
-from sfumato.samplers.base import Sampler, run
+from sfumato.samplers.base import Sampler, require_flow, run
 
 __all__ = ["encode", "translate"]
 
@@ -45,7 +45,9 @@ def encode(
 
     Raises:
         InvalidOptionError: If the grid has no time between its first and 0.
+        UnsupportedError: If the sampler adds noise.
     """
+    require_flow(sampler, "encoding")
     if len(grid) < 3 or float(grid[-1]) != 0:
         raise InvalidOptionError("encode", "too short a grid", "give 3 or more times, the last 0")
     level = denoiser.process.level(grid[-2])

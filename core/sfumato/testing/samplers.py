@@ -2,7 +2,7 @@
 
 On data N(m, v) with the exact denoiser, a sampler with enough steps returns N(m, v). It does so in
 the precision of its input, without the global random generator, and item by item: a sample depends
-on its own stream only.
+on its own stream only, and on none if the sampler says that it adds no noise.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def check_sampler(
     require(x.dtype == torch.float32, sampler, "single precision stays single", str(x.dtype))
     check_law(sampler, x, bias)
     check_independence(sampler, process)
+    check_noise(sampler, process)
 
 
 def gaussian(process: Gaussian, shape: tuple[int, ...]) -> Denoiser:
@@ -89,3 +90,12 @@ def check_independence(sampler: Sampler, process: Gaussian) -> None:
         alone = draw(sampler, target, grid, Streams.count(7, 1, first=i), torch.float64)
         law = "a sample does not depend on its neighbours"
         agree(alone, together[i : i + 1], 1e-9, sampler, law)
+
+
+def check_noise(sampler: Sampler, process: Gaussian) -> None:
+    target, grid = gaussian(process, (5, 3)), log_snr(process, 6)
+    blank = torch.zeros(2, 5, 3, dtype=torch.float64)
+    x = process.start(blank, process.level(grid[0]), Streams.count(0, 2))
+    ends = [run(sampler, target, x, grid, Streams.count(seed, 2)) for seed in (1, 2)]
+    law = "a sampler that is not stochastic gives the same for any stream"
+    require(sampler.stochastic or torch.equal(*ends), sampler, law)

@@ -24,7 +24,7 @@ __all__ = [
 
 Schedule = Literal["cosine", "constant", "wsd"]
 MixedPrecision = Literal["auto", "no", "bf16", "fp16"]
-WeightName = Literal["edm", "min-snr", "uniform", "soft", "likelihood"]
+WeightName = Literal["edm", "min-snr", "uniform", "soft", "likelihood", "uncertainty"]
 TimesName = Literal["log-normal", "log-uniform", "uniform", "loss-aware"]
 CouplingName = Literal["drawn", "optimal"]
 TokenLossName = Literal[

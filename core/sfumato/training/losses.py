@@ -16,6 +16,9 @@ so a weight is stated once, for x₀, and every parametrisation follows. With sn
                                   element to element (Daras et al., 2022, eq. 8)
     likelihood   snr/p            p the density of the drawn ln σ/α: an unbiased estimate of the
                                   diffusion part of −ELBO in nats (Kingma et al., 2021, eq. 11)
+    uncertainty  1/(c_out² v̄)     v̄ the error that the variance head predicts for F, averaged over
+                                  an item: each counts alike, whatever its level (Karras et al.,
+                                  2024, eq. 21, where v̄ depends on the level alone)
 
 A second head is trained beside the mean without disturbing it, on the detached error r of F:
 ``variance`` by the Gaussian likelihood ½ (ln v + r/v), ``interpolation`` by the variational bound
@@ -32,7 +35,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfumato.denoisers import Coefficients, Condition, Preconditioned
-from sfumato.errors import InvalidOptionError, UnknownNameError
+from sfumato.errors import InvalidOptionError, UnknownNameError, UnsupportedError
 from sfumato.processes import Level, like
 from sfumato.samplers.variances import interpolated_variance, kernel_kl
 from sfumato.training.times import Times
@@ -81,7 +84,11 @@ WEIGHTS: dict[str, Callable[[Level, Coefficients, float], Tensor]] = {
     "uniform": uniform,
     "soft": soft,
     "likelihood": likelihood,
+    "uncertainty": edm,  # before the division by what the head predicts
 }
+
+LEAST = 1e-3
+"""Of the error that ``uncertainty`` divides by: an empty sky need not weigh without limit."""
 
 
 def weight(
@@ -125,6 +132,7 @@ def denoising_loss(
     level: Level,
     noise: Float[Tensor, "batch *x"],
     w: Tensor | None = None,
+    uncertainty: bool = False,
     condition: Condition = None,
 ) -> Losses:
     """The loss of each item.
@@ -135,14 +143,26 @@ def denoising_loss(
         level: The level of each item.
         noise: Standard normal.
         w: Weights of the error of x₀, one per item or per element; 1/c_out² if not given.
+        uncertainty: Whether to divide the error by what the variance head predicts for it.
         condition: Passed to the network.
+
+    Raises:
+        UnsupportedError: For ``uncertainty`` without a variance head.
     """
+    if uncertainty and denoiser.head != "variance":
+        raise UnsupportedError(
+            "training with weight=uncertainty", "a network with a variance head",
+            f"this one has {denoiser.head or 'none'}",
+        )  # fmt: skip
     x_t = denoiser.process.corrupt(x_0, level, noise)
     c = denoiser.coefficients(level)
     output = denoiser.evaluate(x_t, level, c, condition)
     predicted, second = output.chunk(2, dim=1) if denoiser.head else (output, None)
     squared = (predicted - denoiser.target(x_0, x_t, level)).square()
     weighted = squared if w is None else like(w * c.out**2, squared) * squared
+    if uncertainty and second is not None:
+        variance = second.detach().clamp(*LOG_VARIANCE).exp()
+        weighted = weighted / expected(variance, level).clamp(min=LEAST)
     error = weighted.flatten(1).mean(dim=1)
     if second is None:
         return Losses(error, torch.zeros_like(error))
@@ -155,6 +175,24 @@ def denoising_loss(
         residual = like(c.out, x_0) * squared.detach().sqrt()
         head = bound(denoiser, level, residual, second)
     return Losses(error, head.flatten(1).mean(dim=1))
+
+
+def expected(variance: Tensor, level: Level) -> Tensor:
+    """Mean of ``variance`` over each item; where uneven, over its noisiest elements, and the rest.
+
+    What is missing and what is measured with some noise differ by orders of magnitude in error.
+    """
+    inside = tuple(range(1, variance.ndim))
+    if not level.uneven:
+        return variance.mean(dim=inside, keepdim=True)
+    ratio = level.ratio
+    noisiest = (ratio >= ratio.amax(dim=inside, keepdim=True)).expand_as(variance)
+    above, below = (
+        (variance * part).sum(dim=inside, keepdim=True)
+        / part.sum(dim=inside, keepdim=True).clamp(min=1)
+        for part in (noisiest, ~noisiest)
+    )
+    return torch.where(noisiest, above, below)
 
 
 def bound(denoiser: Preconditioned, t: Level, residual: Tensor, second: Tensor) -> Tensor:

@@ -79,7 +79,10 @@ def signal_losses(
         noise = denoiser.process.analyse(other)
     if config.coupling == "optimal":
         noise = optimal(x_0, noise)
-    return denoising_loss(denoiser, x_0, level=level, noise=noise, w=w, condition=condition)
+    return denoising_loss(
+        denoiser, x_0, level=level, noise=noise, w=w,
+        uncertainty=config.weight == "uncertainty", condition=condition,
+    )  # fmt: skip
 
 
 def check_labels(batch: Batch, classes: int) -> None:

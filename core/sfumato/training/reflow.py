@@ -27,6 +27,7 @@ from sfumato.errors import InvalidOptionError, UnsupportedError
 from sfumato.noise import Streams
 from sfumato.processes import Flow, Gaussian, karras, like
 from sfumato.samplers import Exponential, Sampler, run
+from sfumato.samplers.base import require_flow
 from sfumato.training.couplings import Pairs
 
 __all__ = ["Stored", "reflow", "straightness"]
@@ -78,7 +79,7 @@ def reflow(
 
     Raises:
         InvalidOptionError: If ``count`` is below 1.
-        UnsupportedError: If the teacher's noise is not normal.
+        UnsupportedError: If the teacher's noise is not normal, or the sampler adds noise.
     """
     if count < 1:
         raise InvalidOptionError("reflow", f"count={count}", "use 1 or more")
@@ -89,6 +90,7 @@ def reflow(
             ["Gaussian(schedule)"],
         )  # fmt: skip
     sampler = sampler or Exponential(4, "eps", "time")
+    require_flow(sampler, "reflow")
     grid = karras(process, 20) if grid is None else grid
     first, told = process.level(grid[0]), dict(condition or {})
     ends, noises = [], []

@@ -19,7 +19,7 @@ from sfumato.evaluation.figures import LONGEST, grey, heat
 from sfumato.evaluation.passages import percent
 from sfumato.evaluation.report import Section, write_report
 from sfumato.evaluation.scores import Scores
-from sfumato.evaluation.wordings import gauge, score_table, verdict
+from sfumato.evaluation.wordings import gauge, run_facts, score_table, verdict
 from sfumato.inverse.registry import METHODS
 from sfumato.results import Result
 from sfumato.signals import Signal
@@ -121,6 +121,16 @@ def test_the_verdict_is_in_words(chi2: float, words: str, fits: bool) -> None:
     result = example(3, 8, 8, chi2=chi2)
     assert words in verdict(result)
     assert Section.from_result(result).fits is fits
+
+
+@pytest.mark.parametrize(("chi2", "mark"), [(1.0, "fits"), (1.5, "off"), (0.5, "near")])
+def test_only_a_contradiction_is_marked_as_one(chi2: float, mark: str, tmp_path: Path) -> None:
+    assert f'class="verdict {mark}"' in page(example(3, 8, 8, chi2=chi2), tmp_path)
+
+
+def test_the_page_names_hashed_files_without_their_folder() -> None:
+    facts = run_facts({"hashes": {"/home/me/private/photo.png": "ab12", "prior": "cd34"}})
+    assert facts["Hashes"] == "photo.png ab12, prior cd34"
 
 
 def test_without_noise_the_verdict_speaks_of_the_residual() -> None:

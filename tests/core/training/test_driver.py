@@ -186,3 +186,21 @@ def test_data_of_a_wrong_shape_are_refused_before_anything_is_written(
 def test_an_unknown_tracker_is_refused(tmp_path: Path, prior: Prior, blobs: Any) -> None:
     with pytest.raises(InvalidOptionError, match="tracker='tensorbord'"):
         tune(prior, blobs, tmp_path / "out", tracker="tensorbord")
+
+
+class Untouched:
+    """Data that are not to be asked for anything."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def item(self, index: int, generator: torch.Generator) -> Any:
+        raise AssertionError
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_compute(
+    tmp_path: Path, prior: Prior
+) -> None:
+    with pytest.raises(InvalidOptionError, match="'warp' cannot be used"):
+        tune(prior, Untouched(), tmp_path / "out", device="warp")
+    assert not (tmp_path / "out").exists()

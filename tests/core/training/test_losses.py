@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.denoisers import PARAMETRISATIONS, Preconditioned
-from sfumato.errors import UnknownNameError
-from sfumato.processes import VP, Gaussian, like
+from sfumato.errors import UnknownNameError, UnsupportedError
+from sfumato.processes import VP, Gaussian, Level, like
 from sfumato.training.losses import WEIGHTS, denoising_loss, hide_labels, weight
 from sfumato.training.times import LogNormal, Times, Uniform
 
@@ -110,6 +110,46 @@ def test_the_variance_head_learns_the_variance_of_the_error() -> None:
     losses = denoising_loss(d, x_0, level=level, noise=noise)
     (gradient,) = torch.autograd.grad(losses.head.mean(), network.values)
     assert gradient[1].abs().item() < 1e-10
+
+
+def test_uncertainty_weighs_every_item_by_the_error_that_its_head_predicts() -> None:
+    x_0, noise = sample()
+    network = Constant(0.3, math.log(0.02))
+    d = denoiser("x0", network, head="variance")
+    plain = denoising_loss(d, x_0, level=LEVEL, noise=noise)
+    weighed = denoising_loss(d, x_0, level=LEVEL, noise=noise, uncertainty=True)
+    assert torch.allclose(weighed.error, plain.error / 0.02)
+    assert torch.equal(weighed.head, plain.head)
+    (gradient,) = torch.autograd.grad(weighed.error.sum(), network.values)
+    assert gradient[1].item() == 0  # the head is not paid for predicting large errors
+
+
+def test_uncertainty_weighs_what_is_missing_and_what_is_measured_on_their_own() -> None:
+    class Halves(nn.Module):
+        def forward(self, x: Tensor, noise_level: Tensor, noise_map: Tensor) -> Tensor:
+            variance = x.new_tensor([0.01, 0.03, 0.2, 0.6]).view(1, 1, 2, 2).expand_as(x)
+            return torch.cat([torch.zeros_like(x), variance.log()], dim=1)
+
+    ratio = torch.tensor([[2.0, 2.0], [0.1, 0.1]]).log().double().expand(3, 1, 2, 2)
+    each = PROCESS.level(PROCESS.schedule.time_of(ratio))
+    level = Level(each.t.flatten(1).amax(dim=1), each.alpha, each.sigma, PROCESS)
+    d = Preconditioned(Halves(), PROCESS, prediction="x0", head="variance")
+    x_0 = torch.full((3, 1, 2, 2), 0.5, dtype=torch.float64)
+    noise = torch.zeros_like(x_0)
+    w = torch.ones_like(level.sigma)
+    error = denoising_loss(d, x_0, level=level, noise=noise, w=w, uncertainty=True).error
+    expected = 0.25 * (2 / 0.02 + 2 / 0.4) / 4
+    assert torch.allclose(error, torch.full_like(error, expected))
+
+
+@pytest.mark.parametrize("head", ["", "interpolation"])
+def test_uncertainty_needs_a_head_that_predicts_the_error(head: str) -> None:
+    x_0, noise = sample()
+    network = Constant(0.3, 0.1) if head else Constant(0.3)
+    with pytest.raises(UnsupportedError, match="variance head"):
+        denoising_loss(
+            denoiser("eps", network, head), x_0, level=LEVEL, noise=noise, uncertainty=True
+        )
 
 
 def test_the_second_head_does_not_move_the_mean() -> None:

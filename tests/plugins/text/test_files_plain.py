@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sfumato.errors import SfumatoError, UnreadableFileError, UnwritableFileError
 from sfumato.signals import Signal
+from sfumato_text import PLUGIN
 from sfumato_text.files.documents import LOST, OPEN, Document, codes_of, document_of, text_of
 from sfumato_text.files.restorations import Change, Restoration, restored_signal
 from sfumato_text.formats import FORMATS, Gzip, Lines, Table, Text
@@ -156,6 +157,15 @@ def test_packed_files_are_like_the_files_in_them(tmp_path: Path, name: str) -> N
     assert text_of(signal.data) == "ab"
     done = Gzip().write(changed(signal, "b", "c"), tmp_path / f"out-{name}")
     assert gzip.decompress(done.read_bytes()) == content.replace(b"ab", b"ac")
+
+
+def test_options_reach_what_is_packed(tmp_path: Path) -> None:
+    rows = gzip.compress('{"text": "a", "body": "\xe9b"}\n'.encode("latin-1"))
+    path = write(tmp_path / "a.jsonl.gz", rows)
+    assert text_of(PLUGIN.read(path, field="body", encoding="latin-1").data) == "\xe9b"
+    plain = write(tmp_path / "a.txt.gz", gzip.compress(b"ab"))
+    with pytest.raises(UnreadableFileError, match="have no field"):
+        PLUGIN.read(plain, field="body")
 
 
 WRONG = {

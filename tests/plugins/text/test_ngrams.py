@@ -17,6 +17,7 @@ from sfumato.noise import Streams
 from sfumato.processes import Absorbing
 from sfumato_text.adaptation import DOUBT, TRUST, adapted, predicted
 from sfumato_text.backbones.counts import Counts
+from sfumato_text.contexts import LETTERS as MOST
 from sfumato_text.contexts import Sorted, orders
 from sfumato_text.counting import counted_model
 from sfumato_text.discounts import Discounts
@@ -190,6 +191,27 @@ def test_the_shares_are_those_that_predict_the_known_letters_best() -> None:
     for n in range(len(lengths)):
         moved = 0.95 * share + 0.05 * np.eye(len(lengths))[n]
         assert score(moved) < score(share) + 0.05
+
+
+@pytest.mark.parametrize("letters", [2, 63, 65, 3000, MOST])
+def test_contexts_of_any_alphabet_are_sorted_and_compared(letters: int) -> None:
+    # five words of close and of distant letters, so that contexts agree in part
+    rng, order = np.random.default_rng(letters), 9
+    words = np.minimum(rng.integers(0, letters, (5, 4)) | rng.integers(0, 2, (5, 4)), letters - 1)
+    words[0, 0] = letters - 1
+    text = words[rng.integers(0, 5, 60)].ravel()
+    found = Sorted.of(text, order)
+    rows = [tuple(np.roll(text, -at)[-order:][::-1].tolist()) for at in found.places]
+    assert rows == sorted(rows)
+    assert sorted(found.places.tolist()) == list(range(len(text)))
+    for above, row, common in zip(rows, rows[1:], found.common[1:], strict=False):
+        unlike = [k for k in range(order) if above[k] != row[k]]
+        assert common == min(unlike, default=order)
+
+
+def test_more_letters_than_counts_hold_are_refused() -> None:
+    with pytest.raises(InvalidOptionError, match="at most 65536 different letters"):
+        Sorted.of(np.array([0, MOST, 1]), 2)
 
 
 @pytest.mark.parametrize("letters", [63, 200, 3000])

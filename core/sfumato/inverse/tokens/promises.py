@@ -142,18 +142,42 @@ def filtered(
         factor = np.exp(arcs.log_weight.double().numpy()) * like[place, token]
         some = np.flatnonzero(factor)
         some = some[np.argsort(source[some], kind="stable")]
-        source, token, target, factor = source[some], token[some], target[some], factor[some]
-        step = accepted[target[:, None], coarse.follow.T[token]]
-        step *= coarse.probs.T[token] * factor[:, None]
-        accepted = np.zeros_like(accepted)
-        begin = np.flatnonzero(np.append(True, np.diff(source) != 0))[: len(source)]
-        accepted[source[begin]] = np.add.reduceat(step, begin, axis=0)
+        arc = source[some], token[some], target[some], factor[some]
+        accepted = before(coarse, arc, accepted)
         accepted /= accepted.max() if accepted.max() > 0 else 1
         accepted = np.where(accepted > 0, np.maximum(accepted, LEAST), 0)
         plain = np.maximum(earlier(coarse, like[place], plain), LEAST)
         ratio = accepted / plain
         found.append(ratio / ratio.max() if ratio.max() > 0 else ratio)
     return np.array(found[::-1])
+
+
+def before(
+    coarse: Coarse,
+    arcs: tuple[ndarray, ndarray, ndarray, ndarray],
+    accepted: Float[ndarray, "states contexts"],
+) -> Float[ndarray, "states contexts"]:
+    """Σ_{v, s'} p(v | c) f(s, v, s') a(s', where v leads), for every state s.
+
+    Args:
+        coarse: The chain that looks ahead.
+        arcs: Source, token, target and weight, in the order of their sources.
+        accepted: a.
+    """
+    source, token, target, factor = arcs
+    found = np.zeros_like(accepted)
+    if (coarse.follow == coarse.follow[:1]).all():  # where v leads, c does not matter
+        weight = factor * accepted[target, coarse.follow[0, token]]
+        states, tokens = len(accepted), coarse.probs.shape[1]
+        cell = np.bincount(source * tokens + token, weight, states * tokens)
+        some = np.flatnonzero(np.bincount(source))
+        found[some] = cell.reshape(states, tokens)[some] @ coarse.probs.T
+        return found
+    step = accepted[target[:, None], coarse.follow.T[token]]
+    step *= coarse.probs.T[token] * factor[:, None]
+    begin = np.flatnonzero(np.append(True, np.diff(source) != 0))[: len(source)]
+    found[source[begin]] = np.add.reduceat(step, begin, axis=0)
+    return found
 
 
 def forgetful(
