@@ -93,6 +93,22 @@ def measured(model: NGrams, blocks: Sequence[str], n: int) -> Iterator[Row]:
         yield {"task": name, "items": n, **means}
 
 
+def write(path: Path, rows: Sequence[Row], options: argparse.Namespace) -> None:
+    """Saves what is measured so far."""
+    command = f"python benchmarks/text_long.py kjv.txt --gaps {options.gaps}"
+    report = {
+        "command": command + " --validation" * options.validation,
+        "machine": f"{platform.machine()}, 1 thread, torch {torch.__version__}",
+        "columns": COLUMNS, "formats": FORMATS, "rows": rows,
+        "note": f"The n-grams of `kjv`, {'validation' if options.validation else 'test'} blocks; "
+        f"{LEFT} characters before and {RIGHT} after the gap are known. Bits per character of gap "
+        f"and what follows, given what precedes, by the chain rule: means over {SAMPLES} samples, "
+        "and of the text that was lost.",
+    }  # fmt: skip
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("verses", type=Path)
@@ -107,18 +123,8 @@ def main() -> None:
     for row in measured(counted(WEIGHTS), blocks, options.gaps):
         print(json.dumps(row, ensure_ascii=False), flush=True)
         rows.append(row)
-    if options.validation and options.out is None:
-        return
-    report = {
-        "command": f"python benchmarks/text_long.py kjv.txt --gaps {options.gaps}",
-        "machine": f"{platform.machine()}, 1 thread, torch {torch.__version__}",
-        "columns": COLUMNS, "formats": FORMATS, "rows": rows,
-        "note": f"The n-grams of `kjv`, test blocks; {LEFT} characters before and {RIGHT} after "
-        f"the gap are known. Bits per character of gap and what follows, given what precedes, "
-        f"by the chain rule: means over {SAMPLES} samples, and of the text that was lost.",
-    }  # fmt: skip
-    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
-    (options.out or RESULTS).write_text(text + "\n", encoding="utf-8")
+        if options.out is not None or not options.validation:
+            write(options.out or RESULTS, rows, options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Pages that tesseract has misread, corrected with the shipped prior of King James text.
 
-    python benchmarks/text_ocr.py kjv.txt           test blocks, some ten minutes of one core
+    python benchmarks/text_ocr.py kjv.txt           test blocks, about five minutes of one core
     python benchmarks/text_ocr.py kjv.txt --quick   validation blocks, a quarter of the pages
 
 ``kjv.txt`` as ``examples/priors/kjv.py`` wants it. The channel is counted on pages of validation
