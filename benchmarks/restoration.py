@@ -9,7 +9,8 @@
 
 CBSD68 is a folder of 68 PNG files, given by ``--data`` or found at $SFUMATO_DATA/images/CBSD68.
 Every result is written to ``benchmarks/results/restoration.json`` when it is there; a run that was
-interrupted goes on where it was. ``sfumato:NAME`` as a method is another solver than the default.
+interrupted goes on where it was. ``sfumato:NAME`` as a method is another solver than the default,
+``sfumato:NAME@STEPS`` with so many steps.
 The CPU seconds of the tables are those of rows measured on a CPU.
 """
 
@@ -38,11 +39,12 @@ from photographs import centre, folder_of, load
 from records import Records, shown
 from same_network import DETERMINISTIC, PEERS, Counted, applies
 from sfumato.evaluation.calibration import error_correlation
+from sfumato.inverse import registry
 from sfumato.results import Result
 from sfumato_image.metrics import psnr, ssim
 
 RESULTS = Path(__file__).parent / "results" / "restoration.json"
-METHODS = ("sfumato", *CLASSICAL, *PEERS)
+METHODS = ("sfumato", "sfumato:hqs", "sfumato:hqs@8", *CLASSICAL, *PEERS)
 OPTIONAL = ("deepinv-diffpir", "diffusers-repaint-90-1")
 STANDARD_METHODS = tuple(name for name in METHODS if name not in OPTIONAL)
 SMOKE = (
@@ -156,19 +158,27 @@ def measured(
 
 
 def ours(method: str, case: Case, prior: sf.Prior, options: argparse.Namespace) -> Result:
-    solver = method.partition(":")[2] or "auto"
+    solver, steps = chosen(method)
+    point = solver in registry.METHODS and registry.load(registry.METHODS[solver].part).point
     return sf.reconstruct(
-        prior, case.operator, case.y, n=options.n, seed=0, solver=solver, steps=options.steps,
-        device=options.device,
+        prior, case.operator, case.y, n=1 if point else options.n, seed=0, solver=solver,
+        steps=steps or options.steps, device=options.device,
     )  # fmt: skip
+
+
+def chosen(method: str) -> tuple[str, int | None]:
+    """Solver and steps of ``sfumato:SOLVER@STEPS``."""
+    solver, _, steps = method.partition(":")[2].partition("@")
+    return solver or "auto", int(steps) if steps else None
 
 
 def said_of(method: str, case: Case, result: Result) -> dict[str, Any]:
     """What was run, and what the result says of itself."""
-    chi2 = float(result.chi2.mean())
+    chi2, steps = float(result.chi2.mean()), chosen(method)[1]
     name = result.record["solver"] + ("" if ":" in method else " (default)")
     return {
-        "library": "sfumato", "solver": name, "settings": "", "chi2": chi2 if case.sigma else None,
+        "library": "sfumato", "solver": name, "settings": f"{steps} steps" if steps else "",
+        "chi2": chi2 if case.sigma else None,
         "residual": float(result.residual.mean()), "reason": result.record["reason"],
         "options": result.record["solver_options"],
     }  # fmt: skip

@@ -41,6 +41,7 @@ from sfumato.samplers import (
 )
 from sfumato.samplers.horizons import auxiliary
 from sfumato.samplers.planning import dynamic_grid
+from sfumato.samplers.presets import lacking
 
 __all__ = ["BUDGETS", "Counted", "Target", "digits", "gauss", "photo", "ring"]
 
@@ -147,19 +148,15 @@ class Source:
             grid = GRIDS["karras"](process, budget, start=2.0, end=self.end)
             return Plan(DPMSolver(), grid, self.denoiser, start)
         preset = PRESETS[name]
-        if not preset.selectable or not self.knows(preset.needs):
+        if not preset.selectable or lacking(preset, self.denoiser):
             return None
         if name == "adaptive":
             return self.tolerant(budget)
-        steps = most_steps(name, budget)
+        steps = most_steps(name, budget, self.end)
         if steps is None:
             return None
         grid = GRIDS[preset.grid](process, steps, end=self.end)
         return Plan(make(name), grid, self.denoiser)
-
-    def knows(self, needs: tuple[str, ...]) -> bool:
-        """Whether the denoiser reports what a preset needs."""
-        return not set(needs) - {"variance"}
 
     def tolerant(self, budget: int) -> Plan | None:
         """The adaptive sampler with the least tolerance that keeps to the budget."""
@@ -222,13 +219,13 @@ class Target(Source, ABC):
         return None if found is None else self.distance(found)
 
 
-def most_steps(name: str, budget: int) -> int | None:
+def most_steps(name: str, budget: int, end: float | None) -> int | None:
     """The most steps of a preset that keep to a budget, by counting on a toy."""
     toy = Counted(GaussianPrior(PROCESS, torch.zeros(1).double(), torch.ones(1).double()))
     for steps in range(budget, 0, -1):
         toy.calls[0] = 0
         try:
-            grid = GRIDS[PRESETS[name].grid](PROCESS, steps)
+            grid = GRIDS[PRESETS[name].grid](PROCESS, steps, end=end)
         except sf.errors.InvalidOptionError:  # a grid for few steps alone
             continue
         run(make(name), toy, torch.zeros(1, 1).double(), grid, Streams.count(0, 1))
@@ -283,9 +280,9 @@ class Digits(Target):
         assert isinstance(net, nn.Sequential)
         self.layers = net[:-1]
         seen = self.features(x)
-        _, _, basis = torch.pca_lowrank(seen.double(), COMPONENTS, niter=4)
-        self.basis = basis
-        self.truth = moments(seen.double() @ basis)
+        _, axes = torch.linalg.eigh(moments(seen.double())[1])  # the largest last
+        self.basis = axes[:, -COMPONENTS:]
+        self.truth = moments(seen.double() @ self.basis)
         floor = self.frechet(self.features(apart[:items]))
         self.note = (
             f"digits: {items} samples in {COMPONENTS} components, extrapolated to endlessly "

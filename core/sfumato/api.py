@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition
 from sfumato.errors import InvalidOptionError, ShapeError, UnsupportedError
+from sfumato.fits import fitted, null_share, residuals
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Operator
 from sfumato.inverse.problems import Solver
@@ -30,10 +31,8 @@ from sfumato.runs import (
     bind,
     check_finite,
     expectation,
-    fitted,
-    null_share,
+    means,
     prepare,
-    residuals,
     solve,
 )
 from sfumato.samplers import Sampler, Start, Step
@@ -164,7 +163,7 @@ def reconstruct(
         "solver": chosen.name,
         "solver_options": describe(chosen.solver),
         "reason": chosen.reason,
-        "notes": [*bound.notes, *use(prior, chosen.problem.shape[1:])],
+        "notes": [*bound.notes, *use(prior, chosen.problem.shape[1:]), *means(chosen, n)],
         "items": len(y),
         "parts": len(bound.parts),
     }

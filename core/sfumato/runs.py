@@ -8,7 +8,7 @@ compared with the measurement in physical units.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,13 +19,12 @@ from sfumato.denoisers import Condition, Denoiser, Estimate
 from sfumato.errors import InvalidOptionError, NotFiniteError, ShapeError
 from sfumato.expectations import Expectation
 from sfumato.inverse import registry
-from sfumato.inverse.operators import Linear, Operator
+from sfumato.inverse.operators import Operator
 from sfumato.inverse.problems import Problem, Solver
 from sfumato.inverse.tasks import Bound, Task
 from sfumato.noise import Streams
 from sfumato.priors import Prior
 from sfumato.processes import Gaussian, Level
-from sfumato.results import chi2_band
 from sfumato.samplers import Step
 from sfumato.signals import Signal
 
@@ -39,10 +38,8 @@ __all__ = [
     "check_finite",
     "expand_condition",
     "expectation",
-    "fitted",
-    "null_share",
+    "means",
     "prepare",
-    "residuals",
     "solve",
 ]
 
@@ -147,10 +144,21 @@ def prepare(
         return Prepared(problem, solver, type(solver).__name__, "chosen by the caller", piece.key)
     if solver == "auto":
         name, reason = registry.choose(operator, prior.denoiser, budget=budget)
+        method = registry.METHODS[name]
+        pilot = dict(method.options).get("pilot_steps", 0)
+        if budget is not None and pilot and method.evaluations + pilot > budget:
+            given.setdefault("pilot_steps", 0)
         return Prepared(problem, registry.make(name, **given), name, reason, piece.key)
     registry.require(solver, operator, prior.denoiser)
     made = registry.make(solver, **given)
     return Prepared(problem, made, solver, "chosen by the caller", piece.key)
+
+
+def means(part: Prepared, n: int) -> tuple[str, ...]:
+    """What a person should be told of what the samples of a solver mean."""
+    if not part.solver.point or n == 1:
+        return ()
+    return (f"{part.name} makes one estimate: its {n} samples are the same, without spread",)
 
 
 def solve(
@@ -165,27 +173,44 @@ def solve(
 ) -> Solved:
     """All samples of one piece."""
     items = part.problem.y.shape[0]
-    rows = [(item, j) for item in range(items) for j in range(n)]
+    alike = n if part.solver.point else 1
+    rows = [(item, j) for item in range(items) for j in range(n // alike)]
     size = batch or max(1, ELEMENTS // max(1, math.prod(part.problem.shape[1:])))
-    found, seen = [], Expectation(items, n, exact=part.solver.exact)
-    for low in range(0, len(rows), size):
-        chunk = rows[low : low + size]
-        streams = Streams(seed, [(first + item, j, *part.key) for item, j in chunk])
-        problem = part.problem.select([item for item, _ in chunk])
+    seen = Expectation(items, n, exact=part.solver.exact)
+    pilot = part.solver.pilot if n > 1 and not part.solver.exact else None
+    work = len(rows) + (items if pilot else 0)
+
+    def draw(
+        solver: Solver, chunk: Sequence[tuple[int, ...]], done: int, *, sampling: bool
+    ) -> Tensor:
+        streams = Streams(seed, [(first + item, *rest, *part.key) for item, *rest in chunk])
+        problem = part.problem.select([item for item, *_ in chunk])
         counted = replace(problem, denoiser=Counted(problem.denoiser, counter))
 
-        def callback(step: Step, low: int = low, count: int = len(chunk)) -> None:
-            if low == 0 and not part.key:
+        def callback(step: Step) -> None:
+            if sampling and done == 0 and not part.key:
                 trace.append(row(step))
-            mean = part.solver.mean_from(step)
+            mean = solver.mean_from(step) if sampling else None
             if mean is not None:
-                seen.add(low, step.index, mean)
-            report((low + count * (step.index + 1) / step.count) / len(rows), step)
+                seen.add(done, step.index, mean)
+            report((done + len(chunk) * (step.index + 1) / step.count) / work, step)
 
-        found.append(part.solver(counted, streams, callback=callback))
-        counter.runs += len(chunk)
-    samples = torch.cat(found)
-    return Solved(samples, *seen.mean(samples))
+        return solver(counted, streams, callback=callback)
+
+    found = [
+        draw(part.solver, rows[low : low + size], low, sampling=True)
+        for low in range(0, len(rows), size)
+    ]
+    counter.runs += len(rows)
+    samples = torch.cat(found).repeat_interleave(alike, dim=0)
+    if pilot is None:
+        return Solved(samples, *seen.mean(samples))
+    each = [(item,) for item in range(items)]
+    pilots = [
+        draw(pilot, each[low : low + size], len(rows) + low, sampling=False)
+        for low in range(0, items, size)
+    ]
+    return Solved(samples, *seen.mean(samples, torch.cat(pilots)))
 
 
 def row(step: Step) -> dict[str, float]:
@@ -231,47 +256,6 @@ def expectation(
     base = None if bound.base is None else torch.zeros_like(bound.base)
     plain = replace(bound, base=base, finish=lambda x: x)
     return mean, assemble(plain, [prior.codec.spread(x) for x in errors], 1)[:, 0]
-
-
-def residuals(
-    pieces: list[Piece], decoded: list[Tensor], n: int
-) -> tuple[Tensor, Tensor, tuple[float, float]]:
-    """χ², root mean square residual, and the band of χ², over all pieces together."""
-    squares, plain, count = torch.zeros(()), torch.zeros(()), 0
-    exact = False
-    for piece, x in zip(pieces, decoded, strict=True):
-        z = piece.operator(x)
-        y = piece.y.repeat_interleave(n, dim=0)
-        likelihood = piece.operator.likelihood
-        variance = likelihood.variance
-        exact = exact or (variance is not None and bool((variance == 0).any()))
-        shape = (piece.y.shape[0], n)
-        squares = squares + total(likelihood.residual(y, z)).view(shape)
-        plain = plain + total(y - z).view(shape)
-        count += piece.operator.observed(piece.y)
-    chi2 = torch.full_like(squares, math.nan) if exact else squares / max(count, 1)
-    return chi2, (plain / max(count, 1)).sqrt(), chi2_band(count)
-
-
-def fitted(operator: Operator, mean: Tensor) -> Tensor:
-    """A(posterior mean) in physical units, on the CPU, shaped as the measurement is."""
-    with torch.no_grad():
-        z = operator(mean).clone()  # the identity returns what it was given
-    return z[0] if len(z) == 1 else z
-
-
-def total(values: Tensor) -> Tensor:
-    return values.abs().square().flatten(1).sum(dim=1, dtype=torch.float64).cpu()
-
-
-def null_share(problem: Problem, x: Tensor) -> float:
-    """‖x − A⁺A x‖²/‖x‖² of the first sample, in model units."""
-    operator = problem.operator
-    if not isinstance(operator, Linear):
-        return math.nan
-    one = x[:1]
-    hidden = one - operator.pinv(operator(one))
-    return float(total(hidden) / total(one).clamp(min=1e-30))
 
 
 def expand_condition(prior: Prior, condition: Condition, count: int) -> dict[str, Any]:

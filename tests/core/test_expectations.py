@@ -98,3 +98,55 @@ def test_the_error_of_one_exact_level_is_the_spread_of_its_estimates() -> None:
     assert mean is not None
     assert spread is not None
     torch.testing.assert_close(spread[0], levels[0].std(dim=0) / N**0.5)
+
+
+def led(samples: Tensor, pilot: Tensor, levels: list[Tensor] | None = None) -> Tensor:
+    found = Expectation(1, len(samples), exact=False)
+    for number, level in enumerate(levels or []):
+        found.add(0, number, level)
+    mean = found.mean(samples, pilot[None])[0]
+    assert mean is not None
+    return mean[0]
+
+
+def test_the_mean_goes_to_a_pilot_as_far_as_the_least_error_asks() -> None:
+    samples, _ = chain(8, (0.9,))
+    for bias in (0.25, 0.5, 2.0):
+        wave = 2**0.5 * bias * torch.sin(torch.arange(SIZE, dtype=torch.float64))
+        own, off = 1 / N, bias**2
+        assert abs(error(led(samples, TRUTH + wave)) / (own * off / (own + off)) - 1) < 0.05
+
+
+def test_a_pilot_that_differs_no_more_than_by_chance_is_the_mean() -> None:
+    samples, _ = chain(9, (0.9,))
+    assert error(led(samples, TRUTH)) < 1e-3
+    assert error(led(samples, samples.mean(0) + 1e-3)) > 0.2  # it knows nothing else
+
+
+def test_many_samples_do_not_need_a_pilot() -> None:
+    generator = torch.Generator().manual_seed(10)
+    samples = torch.randn(400, SIZE, dtype=torch.float64, generator=generator)
+    far = led(samples, torch.ones(SIZE, dtype=torch.float64))
+    assert (far - samples.mean(0)).abs().max() < 0.01
+
+
+def test_the_way_to_a_pilot_starts_at_the_levels_that_agree() -> None:
+    samples, levels = chain(11, (0.9, 0.5))
+    found = led(samples, TRUTH + 5, levels)
+    read = read_off(levels, samples)
+    assert read is not None
+    assert (found - read).abs().max() < 0.1
+    assert (found - samples.mean(0)).abs().mean() > 0.1
+
+
+def test_a_pilot_moves_nothing_on_which_all_samples_agree() -> None:
+    samples, _ = chain(12, (0.9,))
+    samples[:, ::3] = TRUTH[::3] / 3
+    assert torch.equal(led(samples, TRUTH + 0.1)[::3], TRUTH[::3] / 3)
+
+
+def test_a_pilot_is_no_help_where_there_is_one_sample_or_nothing_is_left_open() -> None:
+    found = Expectation(1, 1, exact=False)
+    assert found.mean(TRUTH[None], TRUTH[None]) == (None, None)
+    same = TRUTH.expand(N, SIZE).clone()
+    assert torch.equal(led(same, TRUTH + 1), TRUTH)

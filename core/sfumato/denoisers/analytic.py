@@ -103,6 +103,10 @@ class AnalyticVariance(Denoiser):
             raise InvalidOptionError("analytic variance", "levels", "give two or more, increasing")
 
     @property
+    def reports_variance(self) -> bool:
+        return True
+
+    @property
     def process(self) -> Gaussian:  # type: ignore[override]
         return self.denoiser.process
 

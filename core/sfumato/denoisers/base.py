@@ -80,6 +80,14 @@ class Denoiser(ABC):
             condition: What the network is told besides, such as ``{"label": labels}``.
         """
 
+    @property
+    def reports_variance(self) -> bool:
+        """Whether its estimates come with a variance; a wrapper's do if those it wraps do."""
+        if getattr(self, "head", "") == "variance":
+            return True
+        inner = getattr(self, "inner", None) or getattr(self, "denoiser", None)
+        return isinstance(inner, Denoiser) and inner.reports_variance
+
     def under(self, process: Gaussian) -> Denoiser:
         """The same beliefs for states of another Gaussian process."""
         return self if process == self.process else Rescaled(self, process)

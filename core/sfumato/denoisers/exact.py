@@ -44,7 +44,7 @@ class Exact(Denoiser):
     """A prior whose denoiser is known in closed form."""
 
     knows_covariance: ClassVar[bool] = True
-    takes_uneven: ClassVar[bool] = False
+    reports_variance: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -48,6 +48,10 @@ class WithVariance(Denoiser):
             raise InvalidOptionError("variance", f"probes={self.probes}", "use 1 or more")
 
     @property
+    def reports_variance(self) -> bool:
+        return True
+
+    @property
     def process(self) -> Gaussian:  # type: ignore[override]
         return self.denoiser.process
 

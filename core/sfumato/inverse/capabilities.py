@@ -28,7 +28,6 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.denoisers import Denoiser, Exact, Preconditioned
-from sfumato.denoisers.spread import WithVariance
 from sfumato.errors import UnsupportedError
 from sfumato.inverse.likelihoods import Gaussian
 from sfumato.inverse.operators import Linear, Operator
@@ -85,12 +84,10 @@ def alike(values: Tensor | None) -> bool:
 
 def abilities(denoiser: Denoiser) -> frozenset[str]:
     """The names above that hold for ``denoiser``; a wrapper has those of what it wraps."""
-    found = set()
+    found = {"variance"} if denoiser.reports_variance else set()
     for layer in layers(denoiser):
         if isinstance(layer, Exact):
-            found |= {"variance", "covariance"}
-        if isinstance(layer, WithVariance) or getattr(layer, "head", "") == "variance":
-            found.add("variance")
+            found.add("covariance")
         if getattr(layer, "takes_uneven", False):
             found.add("uneven")
         if isinstance(layer, Preconditioned) and isinstance(layer.network, nn.Module):

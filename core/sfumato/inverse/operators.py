@@ -162,12 +162,24 @@ class Linear(Operator):
             precondition=lambda u: spectrum.solve(u, typical, noise),
         )  # fmt: skip
 
-    def posterior_mean(self, centre: Tensor, y: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
+    def posterior_mean(
+        self,
+        centre: Tensor,
+        y: Tensor,
+        variance: Tensor,
+        noise: Tensor,
+        *,
+        tolerance: float = 1e-5,
+        iterations: int = 100,
+    ) -> Tensor:
         """Mean of x ~ N(c, V) given y = A x + N(0, Σ): c + V A*(A V A* + Σ)⁻¹(y − A c).
 
         This is also prox of ½‖y − A x‖²/Σ at ``centre``.
         """
-        return centre + variance * self.adjoint(self.solve(y - self(centre), variance, noise))
+        weights = self.solve(
+            y - self(centre), variance, noise, tolerance=tolerance, iterations=iterations
+        )
+        return centre + variance * self.adjoint(weights)
 
     def draw(
         self, centre: Tensor, y: Tensor, variance: Tensor, noise: Tensor, streams: Streams

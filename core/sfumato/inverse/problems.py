@@ -176,9 +176,11 @@ class Solver(ABC):
 
     Attributes:
         needs: Capabilities it cannot do without.
+        point: Whether it makes one estimate whatever the stream, so that its samples are all alike.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    point: ClassVar[bool] = False
 
     @property
     def exact(self) -> bool:
@@ -190,6 +192,14 @@ class Solver(ABC):
 
         Its mean over samples and steps is the posterior mean with less chance in it than the
         samples' own average; see ``sfumato.expectations``.
+        """
+        return None
+
+    @property
+    def pilot(self) -> Solver | None:
+        """Draws one quick estimate, the same for all streams, for the mean to lean on.
+
+        How far it does is for the samples to say; see ``sfumato.expectations``.
         """
         return None
 

@@ -78,8 +78,8 @@ LG = ("linear", "gaussian")
 METHODS: dict[str, Method] = {
     "denoising": Method("solvers.denoising:Denoising", EXACT, ("identity", "gaussian", "noisy"), (1, 0, 0), 10, "the prior's reverse process, started at the noise level of y"),
     "fused": Method("guides.fused:Fused", EXACT, ("mask", "places", "gaussian", "uneven"), (1, 0, 0), 12, "state and measurement as one state with uneven levels; nothing is approximated", (("order", 2), ("eta", 1.0)), (("start", 5.0), ("end", 0.01), ("mean_over", (0.0, 0.0))), "dpm-solver"),
-    "fused-gibbs": Method("guides.fused:Fused", MOMENTS, ("mask", "places", "gaussian", "uneven", "variance"), (4, 0, 0), 8, "the same, drawn in rounds with the denoiser's own variances; for trained networks", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0)), ("inflation", 2.0)), "gibbs"),
-    "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 8, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0)), ("settled", 0.012)), "gibbs"),
+    "fused-gibbs": Method("guides.fused:Fused", MOMENTS, ("mask", "places", "gaussian", "uneven", "variance"), (4, 0, 0), 8, "the same, drawn in rounds with the denoiser's own variances; for trained networks", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0)), ("pilot_steps", 20), ("inflation", 2.0)), "gibbs"),
+    "proximal": Method("guides.proximal:Proximal", MOMENTS, (*LG, "variance"), (4, 0, 4), 8, "Gibbs sampling between x₀ and x_t at falling noise; no backward pass", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0)), ("pilot_steps", 20), ("settled", 0.012)), "gibbs"),
     "matched": Method("guides.matched:Matched", MOMENTS, ("linear", "moments", "variance"), (4, 0, 4), 8, "proximal for rounded data: what rounding says is matched to the belief at hand", (("rounds", 4),), (("start", 5.0), ("end", 0.01), ("mean_over", (0.25, 1.0))), "gibbs"),
     "diagonal": Method("guides.diagonal:Diagonal", MOMENTS, ("gaussian", "variance"), (1, 0, 10), 20, "moment matching with the denoiser's own variances; no backward pass", CALIBRATED),
     "mmps": Method("guides.moment:MMPS", MOMENTS, ("gaussian",), (1, 8, 8), 20, "moment matching with the Jacobian's covariance, and draws from it", CALIBRATED),
@@ -92,6 +92,7 @@ METHODS: dict[str, Method] = {
     "ddnm+": Method("solvers.ddnm:DDNMPlus", MODE, ("spectrum", "gaussian"), (1, 0, 1), 100, "null-space sampling with noise and time travel"),
     "diffpir": Method("guides.diffpir:DiffPIR", MODE, LG, (1, 0, 10), 50, "a proximal step on the measurement", ANCESTRAL),
     "dds": Method("guides.dds:DDS", MODE, LG, (1, 0, 5), 50, "a few conjugate-gradient steps on the measurement", ANCESTRAL),
+    "hqs": Method("solvers.hqs:HQS", MODE, LG, (1, 0, 10), 20, "a point estimate by half-quadratic splitting (DPIR); quick"),
     "ddrm": Method("solvers.ddrm:DDRM", MODE, ("spectrum", "gaussian"), (1, 0, 1), 20, "sampling in the singular basis"),
     "repaint": Method("solvers.repaint:RePaint", MODE, ("mask", "gaussian"), (5, 0, 0), 50, "inpainting by replacement and resampling"),
     "daps": Method("solvers.daps:DAPS", MODE, (), (2, 0, 20), 50, "decoupled annealing; any operator, any noise"),

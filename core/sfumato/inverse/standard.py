@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -64,6 +64,12 @@ class Selection(Linear):
         total = variance + noise
         keep = (self.kept.to(total.device) != 0) & (total > 0)
         return torch.where(keep, variance / total.where(total > 0, 1.0), 0.0)
+
+    def posterior_mean(
+        self, centre: Tensor, y: Tensor, variance: Tensor, noise: Tensor, **_: Any
+    ) -> Tensor:
+        gain = self.gain(variance, noise).to(centre.real.dtype)
+        return torch.where(gain == 1, y, centre + gain * (y - centre))  # exact where y is
 
     def pinv(self, y: Tensor) -> Tensor:
         return self.adjoint(y)

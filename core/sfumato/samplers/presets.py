@@ -201,6 +201,7 @@ def lacking(preset: Preset, denoiser: Denoiser) -> list[str]:
     """What a preset needs and this prior's denoiser has not, in words."""
     curved = isinstance(denoiser.process, Riemannian)
     has = {getattr(denoiser, "head", "")}
+    has |= {"variance"} if denoiser.reports_variance else set()
     has |= {"manifold"} if curved else set()
     has |= {"even"} if denoiser.process.even else set()
     has |= {"noise"} if denoiser.process.stepwise else set()

@@ -43,8 +43,8 @@ class DiffPIR(Guide):
 
     def __call__(self, problem: Problem, x_t: Tensor, t: Level) -> Estimate:
         estimate = problem.denoiser(x_t, t, problem.condition)
-        operator, x_hat = problem.linear, estimate.mean
-        variance = like(t.ratio**2 / self.strength, x_hat)
-        residual = problem.residual(operator(x_hat))
-        weights = operator.solve(residual, variance, problem.noise, iterations=self.iterations)
-        return estimate.with_mean(x_hat + variance * operator.adjoint(weights))
+        variance = like(t.ratio**2 / self.strength, estimate.mean)
+        mean = problem.linear.posterior_mean(
+            estimate.mean, problem.y, variance, problem.noise, iterations=self.iterations
+        )
+        return estimate.with_mean(mean)

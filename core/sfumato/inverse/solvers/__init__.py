@@ -6,6 +6,7 @@ from sfumato.inverse.solvers.ddrm import DDRM
 from sfumato.inverse.solvers.dps import NormDPS
 from sfumato.inverse.solvers.gibbs import SplitGibbs
 from sfumato.inverse.solvers.guided import Guided
+from sfumato.inverse.solvers.hqs import HQS
 from sfumato.inverse.solvers.reddiff import REDdiff
 from sfumato.inverse.solvers.repaint import RePaint
 from sfumato.inverse.solvers.twisted import Particles, TwistedSMC
@@ -13,6 +14,7 @@ from sfumato.inverse.solvers.twisted import Particles, TwistedSMC
 __all__ = [
     "DAPS",
     "DDRM",
+    "HQS",
     "DDNMPlus",
     "Guided",
     "NormDPS",
