@@ -13,6 +13,7 @@ import argparse
 import json
 import platform
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from sfumato.signals import Signal
 from sfumato.token_priors import TokenPrior
 from sfumato_text.files.documents import codes_of, text_of
 from sfumato_text.metrics import character_error_rate
-from sfumato_text.operators import Fill, Restore
+from sfumato_text.operators import Constrain, Fill, Restore
 from sfumato_text.reliability import calibration_error
 from sfumato_text.verses import split, verses
 
@@ -40,6 +41,7 @@ FORMATS = dict.fromkeys(("exact", "characters", "reduction", "ece"), ".3f") | {
     "over": ".4f", "seconds": ".2f",
 }  # fmt: skip
 CONTEXT = 100
+PATTERN = "(and|the) (king|lords) said( [a-z]{2,7}){2,} .*"  # 37 states
 Row = dict[str, Any]
 
 
@@ -95,6 +97,21 @@ def noise(prior: TokenPrior, blocks: Sequence[str], rate: float, n: int) -> Row:
     }  # fmt: skip
 
 
+def rules(prior: TokenPrior, n: int) -> Row:
+    """Writes 256 characters that match a pattern; the first run, which counts, is not timed."""
+    task, signal = Constrain(pattern=PATTERN), Signal(codes_of("And it came to pass, that [.256.]"))
+    written, began = 0, 0.0
+    for seed in range(n + 1):
+        if seed == 1:
+            began = time.process_time()
+        found = sf.reconstruct(prior, task, signal, n=1, seed=seed)
+        written += bool(re.fullmatch(PATTERN, text_of(found.samples[0])[26:]))
+    return {
+        "task": "Pattern of 37 states, 256 characters, obeyed", "items": n,
+        "exact": written / (n + 1), "seconds": (time.process_time() - began) / n,
+    }  # fmt: skip
+
+
 def measured(blocks: Sequence[str], many: int, texts: int) -> Iterator[Row]:
     """All rows; both priors see the same damage."""
     both = sf.Prior.load("kjv", plugin="text")
@@ -106,6 +123,8 @@ def measured(blocks: Sequence[str], many: int, texts: int) -> Iterator[Row]:
     for rate in (0.05, 0.1, 0.2):
         for name, prior in priors.items():
             yield {"prior": name, **noise(prior, blocks, rate, texts)}
+    for name, prior in priors.items():
+        yield {"prior": name, **rules(prior, 10)}
 
 
 def main() -> None:

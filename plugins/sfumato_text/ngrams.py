@@ -132,26 +132,35 @@ class NGrams(Sequential):
 
     def backed_off(self, states: ndarray) -> tuple[ndarray, ndarray]:
         """Rows of repeated contexts: those of their ends, overwritten from the shortest up."""
+        # ``take`` and sums in place: this is what a lattice waits for
         tables, short = self.tables, len(self.tables.probs)
-        ends, shares = [states], [np.ones(len(states))]
-        while (long := ends[-1] >= short).any():
-            shares.append(np.where(long, shares[-1] * tables.left[ends[-1]], shares[-1]))
-            ends.append(np.where(long, tables.suffix[ends[-1]], ends[-1]))
-        probs = tables.probs[ends[-1]] * shares[-1][:, None]
-        targets = tables.targets[ends[-1]]
-        if len(ends) == 1:
+        ends, share = states.copy(), np.ones(len(states))
+        passed: list[tuple[ndarray, ndarray, ndarray]] = []
+        while len(row := np.flatnonzero(ends >= short)):
+            passed.append((ends[row], share[row], row))
+            share[row] *= tables.left[ends[row]]
+            ends[row] = tables.suffix[ends[row]]
+        probs = tables.probs.take(ends, axis=0)
+        probs *= share[:, None]
+        targets = tables.targets.take(ends, axis=0)
+        if not passed:
             return probs, targets
-        owner, share = np.concatenate(ends[-2::-1]), np.concatenate(shares[-2::-1])
-        row = np.tile(np.arange(len(states)), len(ends) - 1)
-        keep = owner >= short
-        owner, share, row = owner[keep], share[keep], row[keep]
-        begin = tables.start[owner]
-        count = tables.start[owner + 1] - begin
-        arc = np.repeat(begin - np.cumsum(count) + count, count) + np.arange(count.sum())
-        cell = np.repeat(row * self.tokens, count) + tables.letter[arc]
-        # of several values for one cell the last stays, which is that of the longest context
-        probs.reshape(-1)[cell] = tables.prob[arc] * np.repeat(share, count)
-        targets.reshape(-1)[cell] = tables.target[arc]
+        owner, share, row = (np.concatenate(parts) for parts in zip(*passed[::-1], strict=True))
+        begin = tables.start.take(owner)
+        count = tables.start.take(owner + 1) - begin
+        which = np.repeat(np.arange(len(owner)), count)
+        arc = np.arange(len(which))
+        arc += (begin - np.cumsum(count) + count).take(which)
+        cell = (row * self.tokens).take(which)
+        cell += tables.letter.take(arc)
+        # of several arcs for one cell the last stays, which is that of the longest context
+        last = np.full(probs.size, -1, np.int32)
+        last[cell] = np.arange(len(arc), dtype=np.int32)
+        cell = np.flatnonzero(last >= 0)
+        last = last.take(cell)
+        arc = arc.take(last)
+        probs.reshape(-1)[cell] = tables.prob.take(arc) * share.take(which.take(last))
+        targets.reshape(-1)[cell] = tables.target.take(arc)
         return probs, targets
 
     def put_single(self, states: ndarray, probs: ndarray, targets: ndarray) -> None:

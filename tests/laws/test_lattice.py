@@ -20,9 +20,9 @@ from sfumato.factors import Machine, pattern, weigh
 from sfumato.inverse.tokens import registry
 from sfumato.inverse.tokens.histories import Chained, grouped
 from sfumato.inverse.tokens.lattice import Lattice
-from sfumato.inverse.tokens.layers import resampled
 from sfumato.inverse.tokens.problems import TokenProblem
 from sfumato.inverse.tokens.promises import filtered, last_token, reached
+from sfumato.inverse.tokens.thinning import resampled, sampled, survivors
 from sfumato.noise import Streams
 from sfumato.processes import TokenLevel
 from sfumato.processes.mixing import Absorbing, Mixing, Uniform
@@ -216,6 +216,26 @@ def test_of_many_entries_as_many_survive_as_there_is_room_and_no_sum_changes_in_
     assert worth[heavy].min() >= c >= worth[~heavy].max()
     # u takes 4,000 values, so that a mean is off by one of them at most
     np.testing.assert_allclose((factors * worth).mean(axis=0), worth, atol=c / 4000 + 1e-12)
+
+
+def test_without_sorting_as_many_survive_at_most_in_the_mean_and_no_sum_changes() -> None:
+    worth = np.random.default_rng(3).gamma(0.3, size=40)
+    factors = np.stack([sampled(worth, 12, u) for u in (np.arange(4000) + 0.5) / 4000])
+    number = (factors > 0).sum(axis=1)
+    assert number.max() - number.min() <= 1
+    assert number.mean() <= 12
+    c = worth.sum() / 12
+    assert (factors[:, worth >= c] == 1).all()
+    np.testing.assert_allclose((factors * worth).mean(axis=0), worth, atol=c / 4000 + 1e-12)
+
+
+def test_crowded_items_are_thinned_each_by_itself() -> None:
+    worth, item = np.random.default_rng(4).gamma(0.5, size=30), np.repeat([0, 1, 2], [5, 15, 10])
+    for rule in (resampled, sampled):
+        factors = survivors(worth, item, 6, 0.3, rule=rule)
+        assert (factors[:5] == 1).all()
+        for own in (slice(5, 20), slice(20, 30)):
+            np.testing.assert_array_equal(factors[own], rule(worth[own], 6, 0.3))
 
 
 def test_an_item_is_the_same_alone_as_in_a_batch() -> None:

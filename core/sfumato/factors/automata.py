@@ -223,6 +223,11 @@ class Deterministic(Edged):
     def final(self) -> Tensor:
         return torch.where(self.accepting, 0.0, -torch.inf).double()
 
+    def arcs(self, place: int, states: Int[Tensor, " n"]) -> Arcs:
+        rows = self.table[states]
+        source, token = (rows >= 0).nonzero(as_tuple=True)
+        return Arcs(source, token, rows[source, token], torch.zeros(len(source)).double())
+
     def accepts(self, x: Int[Tensor, "batch length"]) -> Bool[Tensor, " batch"]:
         """Which sequences are members."""
         table = torch.cat([self.table, self.table.new_full((1, self.tokens), -1)])

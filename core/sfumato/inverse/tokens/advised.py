@@ -110,7 +110,7 @@ class Advised(TokenSolver):
             parts = stretches(one, group.real, self.joint)
             whole = len(parts) == 1 and parts[0].whole
             if not whole:
-                found = lattice(problem.select(items), own, callback=callback)
+                found = lattice.run(problem.select(items), own, callback=callback)
                 assert found.marginals is not None
                 x[items], marginals[items] = found.x, found.marginals
                 evidence[items] = found.log_evidence

@@ -79,23 +79,24 @@ def possible(problem: TokenProblem) -> None:
     if bool(empty.any()):
         refuse(tuple(empty.nonzero()[0].tolist()), "every token has weight 0 there")
     if problem.machine is not None:
-        distinct, first = torch.unique(problem.sites, dim=0, return_inverse=True)
-        for row, sites in enumerate(distinct):
-            place = dead_end(problem.machine, sites)
-            if place is not None:
-                item = int((first == row).nonzero()[0])
+        seen: list[Tensor] = []  # items with equal evidence, as all samples of one, are asked once
+        for item, sites in enumerate(problem.sites):
+            if any(torch.equal(sites, other) for other in seen):
+                continue
+            seen.append(sites)
+            if (place := dead_end(problem.machine, sites)) is not None:
                 refuse((item, place), "pattern and evidence contradict each other")
 
 
 def dead_end(machine: Machine, log_q: Float[Tensor, "places tokens"]) -> int | None:
     """The first place after which no path goes on; the number of places if it can't end."""
-    log_a = machine.initial.to(log_q.device)[None]
+    log_a = [machine.initial.to(log_q.device)[None]]
     for place, row in enumerate(log_q):
-        log_a = machine.forward(place, log_a, row[None])
-        if bool(torch.isinf(log_a).all()):
-            return place
-    ends = log_a + machine.final.to(log_q.device)
-    return len(log_q) if bool(torch.isinf(ends).all()) else None
+        log_a.append(machine.forward(place, log_a[-1], row[None]))
+    if bool((log_a[-1] + machine.final.to(log_q.device) > -torch.inf).any()):
+        return None
+    dead = [bool((row == -torch.inf).all()) for row in log_a[1:]]
+    return dead.index(True) if any(dead) else len(log_q)
 
 
 def blame(problem: TokenProblem, item: int, log_q: Float[Tensor, "rows *x tokens"]) -> NoReturn:

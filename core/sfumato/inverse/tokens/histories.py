@@ -32,9 +32,11 @@ __all__ = [
     "wide",
 ]
 
-BEAMS = ((6, 2000), (3, 1000), (0, 200))
+BEAMS = ((129, 1000), (6, 2000), (3, 1000), (0, 200))
 """Open places in a row, and histories that they need: in gaps of 10 characters of held-out verses
-stated probabilities had an ECE of 0.071 with 1000 histories, of 0.058 with 4000."""
+stated probabilities had an ECE of 0.071 with 1000 histories, of 0.058 with 4000. Stretches of pages
+are not read but written: of 20 samples of a gap of 200, 13.5 differed with 1000, 15.1 with 2000,
+and ln p(y) varied by 0.4 and 0.1."""
 
 UNSEEN = 1e-7
 """Share of every possible token in beliefs from which a beam has left something out."""

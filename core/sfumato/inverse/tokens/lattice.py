@@ -62,7 +62,12 @@ class Lattice(TokenSolver):
     def __call__(
         self, problem: TokenProblem, streams: Streams, *, callback: Callback | None = None
     ) -> TokenDraws:
-        problem = ready(type(self).__name__, self.needs, problem)
+        return self.run(ready(type(self).__name__, self.needs, problem), streams, callback=callback)
+
+    def run(
+        self, problem: TokenProblem, streams: Streams, *, callback: Callback | None = None
+    ) -> TokenDraws:
+        """The same for a problem that is ready."""
         shape, tokens = problem.shape, problem.sites.shape[-1]
         places = int(np.prod(shape[1:]))
         blank = torch.empty(len(problem.sites), places + 1)

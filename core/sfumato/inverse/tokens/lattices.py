@@ -141,7 +141,7 @@ class Search:
         self.kept: list[Layer] = []
         self.kept_from = -1
         # the first numbers are the same however long the longest row is
-        self.chance = np.random.default_rng(limits.seed).random((self.length, 2))
+        self.chance = np.random.default_rng(limits.seed).random((self.length, 3))
         machine = rows.machine
         self.accepting: Acceptance | None = None
         if machine is not None:

@@ -77,7 +77,7 @@ class Step:
     place: int
     like: Float[ndarray, "items tokens"]
     ahead: Float[ndarray, "items coarse"]
-    chance: Float[ndarray, " 2"]
+    chance: Float[ndarray, " 3"]
     accepting: Acceptance | None = None
 
 

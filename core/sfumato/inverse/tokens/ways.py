@@ -5,6 +5,9 @@ to nothing: 200 histories, 64 tokens and a channel that may lose or insert make 
 a few thousand count. So first every history with a token is given the best that any arc of the
 machine can promise it, and only pairs that pass are followed arc by arc. That leaves out the same
 ways as looking at all of them.
+
+Where nothing is known, most ways promise about the same, and there are many more than a beam can
+hold. Then some are drawn before any is followed, and stand for the others.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from sfumato.denoisers.sequential import Sequential
 from sfumato.factors.base import Machine
 from sfumato.inverse.tokens.nodes import Nodes, Step, highest
+from sfumato.inverse.tokens.thinning import sampled, survivors
 
 __all__ = ["Ways", "promising"]
 
@@ -75,8 +79,11 @@ def promising(
     live: Int[ndarray, " n"],
     step: Step,
     floor: float,
+    size: int,
 ) -> tuple[Ways, Float[ndarray, " items"]]:
     """Ways out of the nodes ``live`` that promise more than a share ``floor`` of their item's best.
+
+    Of an item's pairs of a node and a token about ``size`` are followed, if there are more.
 
     Where all promises of an item are empty, the coarse chain is wrong or nothing agrees with the
     row. Then the weights decide, until the place is reached where it shows.
@@ -84,11 +91,11 @@ def promising(
     Returns:
         They, and what all ways of each item promise together.
     """
-    ways, whole = foreseen(chain, machine, nodes, live, step, floor)
+    ways, whole = foreseen(chain, machine, nodes, live, step, floor, size)
     blind = live[~(whole > 0)[nodes.item[live]]]
     if len(blind):
         unseen = replace(step, ahead=np.ones_like(step.ahead), accepting=None)
-        more, alone = foreseen(chain, machine, nodes, blind, unseen, floor)
+        more, alone = foreseen(chain, machine, nodes, blind, unseen, floor, size)
         ways, whole = ways.joined(more), whole + alone
     return ways, whole
 
@@ -100,33 +107,48 @@ def foreseen(
     live: Int[ndarray, " n"],
     step: Step,
     floor: float,
+    size: int,
 ) -> tuple[Ways, Float[ndarray, " items"]]:
     """The same, by promises alone."""
     item, items = nodes.item[live], len(step.like)
     tokens = np.flatnonzero(step.like[np.unique(item)].any(axis=0))
     states, own = np.unique(nodes.state[live], return_inverse=True)
     probs, following = chain.follow(states)
-    weight = probs[:, tokens][own] * nodes.mass[live, None] * step.like[:, tokens][item]
-    coarse = chain.coarse.follow[:, tokens][nodes.coarse[live]]
-    promise = weight * step.ahead[item[:, None], coarse]
+    weight = columns(probs, tokens).take(own, axis=0)
+    weight *= nodes.mass[live, None]
+    if (step.like != 1).any():
+        weight *= columns(step.like, tokens).take(item, axis=0)
+    coarse = columns(chain.coarse.follow, tokens).take(nodes.coarse[live], axis=0)
+    at = coarse if items == 1 else coarse + item[:, None] * step.ahead.shape[1]
+    promise = weight * step.ahead.take(at)
     best, whole = promise, promise
     if machine is not None:
         arcs = Reading.of(machine, step, nodes.machine[live], floor)
         pair = arcs.row[:, None] * machine.tokens + tokens
         top, total = arcs.promises(pair, coarse)
-        best, whole = promise * top, promise * total
+        best = promise * top
+        whole = best if total is top else promise * total
     least = floor * highest(best.max(axis=1, initial=0), item, items)
-    row, column = np.nonzero(best > least[item, None])
-    node, token, some = live[row], tokens[column], (row, column)
+    some = np.flatnonzero(best > least[item, None])
+    whose = None if items == 1 else item[some // len(tokens)]
+    factor = survivors(whole.ravel()[some], whose, size, step.chance[0], rule=sampled)
+    some, stands = some[factor > 0], factor[factor > 0]
+    row, column = np.divmod(some, len(tokens))
+    node, token, weight = live[row], tokens[column], weight.ravel()[some]
     ways = Ways(
-        node, token, weight[some], following[own[row], token], nodes.machine[node], item[row],
-        coarse[some], weight[some] * nodes.peak[node] / nodes.mass[node], np.ones(len(row)),
-        promise[some],
+        node, token, weight * stands, following[own[row], token], nodes.machine[node], item[row],
+        coarse.ravel()[some], weight * nodes.peak[node] / nodes.mass[node], stands,
+        promise.ravel()[some] * stands,
     )  # fmt: skip
     if machine is not None:
-        ways = arcs.read(ways, pair[some])
-        ways = ways.pick(np.flatnonzero(ways.promise > least[ways.item]))
+        ways = arcs.read(ways, pair.ravel()[some])
+        ways = ways.pick(np.flatnonzero(ways.promise > least[ways.item] * ways.stands))
     return ways, np.bincount(item, whole.sum(axis=1), items).astype(float)
+
+
+def columns(table: Shaped[ndarray, "n tokens"], tokens: Int[ndarray, " some"]) -> ndarray:
+    """Some columns of a table; itself where these are all."""
+    return table if len(tokens) == table.shape[1] else table.take(tokens, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +207,7 @@ class Reading:
     def promises(
         self, pair: Int[ndarray, "n tokens"], coarse: Int[ndarray, "n tokens"]
     ) -> tuple[ndarray, ndarray]:
-        """The worth of each pair's best arc, and of all its arcs together."""
+        """The worth of each pair's best arc, and of all its arcs together; one array if equal."""
         accepting, pairs = self.step.accepting, len(self.begin) - 1
         if accepting is not None and accepting.by == "coarse":
             each, arc = self.out_of(pair.ravel())
@@ -195,8 +217,10 @@ class Reading:
         # arcs of one pair are worth the same to all histories
         every = np.arange(len(self.pair))
         worth = self.worth(every, np.zeros_like(every))
-        top, total = highest(worth, self.pair, pairs), np.bincount(self.pair, worth, pairs)
-        return top[pair], total[pair]
+        total = np.bincount(self.pair, worth, pairs)[pair]
+        if len(every) == 0 or np.diff(self.begin).max() == 1:
+            return total, total
+        return highest(worth, self.pair, pairs)[pair], total
 
     def read(self, ways: Ways, pair: Int[ndarray, " n"]) -> Ways:
         """Ways on from pairs, along every arc."""
