@@ -44,7 +44,7 @@ from sfumato.results import Result
 from sfumato_image.metrics import psnr, ssim
 
 RESULTS = Path(__file__).parent / "results" / "restoration.json"
-METHODS = ("sfumato", "sfumato:hqs", "sfumato:hqs@8", *CLASSICAL, *PEERS)
+METHODS = ("sfumato", "sfumato:admm", "sfumato:admm@8", *CLASSICAL, *PEERS)
 OPTIONAL = ("deepinv-diffpir", "diffusers-repaint-90-1")
 STANDARD_METHODS = tuple(name for name in METHODS if name not in OPTIONAL)
 SMOKE = (

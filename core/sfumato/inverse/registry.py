@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
     "ddnm+": Method("solvers.ddnm:DDNMPlus", MODE, ("spectrum", "gaussian"), (1, 0, 1), 100, "null-space sampling with noise and time travel"),
     "diffpir": Method("guides.diffpir:DiffPIR", MODE, LG, (1, 0, 10), 50, "a proximal step on the measurement", ANCESTRAL),
     "dds": Method("guides.dds:DDS", MODE, LG, (1, 0, 5), 50, "a few conjugate-gradient steps on the measurement", ANCESTRAL),
-    "hqs": Method("solvers.hqs:HQS", MODE, LG, (1, 0, 10), 20, "a point estimate by half-quadratic splitting (DPIR); quick"),
+    "admm": Method("solvers.admm:ADMM", MODE, LG, (1, 0, 10), 20, "a point estimate by plug-and-play ADMM; quick"),
     "ddrm": Method("solvers.ddrm:DDRM", MODE, ("spectrum", "gaussian"), (1, 0, 1), 20, "sampling in the singular basis"),
     "repaint": Method("solvers.repaint:RePaint", MODE, ("mask", "gaussian"), (5, 0, 0), 50, "inpainting by replacement and resampling"),
     "daps": Method("solvers.daps:DAPS", MODE, (), (2, 0, 20), 50, "decoupled annealing; any operator, any noise"),

@@ -10,7 +10,7 @@ from torch import Tensor
 from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.inverse.capabilities import require
 from sfumato.inverse.problems import Callback, Guide, Problem, Solver
-from sfumato.inverse.solvers.hqs import HQS
+from sfumato.inverse.solvers.admm import ADMM
 from sfumato.noise import Streams
 from sfumato.processes.grids import GRIDS
 from sfumato.samplers import DDPM, Estimated, Noise, Sampler, Start, Step, run
@@ -35,7 +35,7 @@ class Guided(Solver):
             the posterior mean (``sfumato.expectations``); (0, 0) is the first alone, which has
             the least chance in it where the guide is exact. ``None`` leaves the mean to the
             samples.
-        pilot_steps: Steps of the quick estimate (``HQS``) that the posterior mean leans on as far
+        pilot_steps: Steps of the quick estimate (``ADMM``) that the posterior mean leans on as far
             as the samples bear it out (``sfumato.expectations``); 0 for none.
     """
 
@@ -66,7 +66,7 @@ class Guided(Solver):
 
     @property
     def pilot(self) -> Solver | None:
-        return HQS(self.pilot_steps) if self.pilot_steps else None
+        return ADMM(self.pilot_steps) if self.pilot_steps else None
 
     def mean_from(self, step: Step) -> Tensor | None:
         if self.mean_over is None:

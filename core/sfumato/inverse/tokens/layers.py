@@ -18,7 +18,7 @@ from sfumato.inverse.tokens.ways import Ways, promising
 
 __all__ = ["expand"]
 
-MANY = 4  # ways that are followed for every node that is kept
+MANY = 8  # ways that are followed for every node that is kept
 ROUNDING = 1e-12  # a share that two orders of summation may differ by
 
 

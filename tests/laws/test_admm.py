@@ -1,4 +1,4 @@
-"""Laws of half-quadratic splitting, and of the mean that leans on it."""
+"""Laws of plug-and-play ADMM, and of the mean that leans on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sfumato.inverse.guides.proximal import Proximal
 from sfumato.inverse.likelihoods import Gaussian as Noise
 from sfumato.inverse.likelihoods import Laplace
 from sfumato.inverse.problems import Problem
-from sfumato.inverse.solvers import HQS, Guided
+from sfumato.inverse.solvers import ADMM, Guided
 from sfumato.inverse.standard import Convolve, Mask, Matrix
 from sfumato.noise import Streams
 from sfumato.priors import Prior
@@ -40,7 +40,7 @@ def blurred(sigma: float) -> Matrix:
     )
 
 
-def apart(solver: HQS, kind: str) -> float:
+def apart(solver: ADMM, kind: str) -> float:
     """Root mean square distance to the posterior mean, in its standard deviations."""
     known = LinearGaussian(kind)
     problem = known.problem(Gaussian(EDM()), 1, dtype=torch.float64)
@@ -51,12 +51,42 @@ def apart(solver: HQS, kind: str) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_steps_with_even_weights_end_at_the_mean_of_a_gaussian_posterior(kind: str) -> None:
-    assert apart(HQS(steps=400, strength=1.0, end=0.02, floor=0), kind) < 0.05
+    assert apart(ADMM(steps=400, strength=1.0, end=0.02, floor=0), kind) < 0.05
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_default_is_near_the_mean(kind: str) -> None:
-    assert apart(HQS(), kind) < 0.8
+    assert apart(ADMM(), kind) < 0.8
+
+
+def test_without_noise_the_multiplier_does_the_work_of_many_steps() -> None:
+    operator = blurred(0.0)
+    x = smooth().sample(Streams.count(1, 20))
+    y = operator(x)
+    problem = Problem(smooth(), operator, y)
+    a = operator.matrix
+    place = torch.arange(SIZE, dtype=torch.float64)
+    covariance = 0.3**2 * 0.9 ** (place[:, None] - place).abs()
+    gain = covariance @ a.mT @ torch.linalg.inv(a @ covariance @ a.mT)
+    mean = 0.1 + (y - 0.1 * a.sum(dim=1)) @ gain.mT
+    errors = [
+        float((ADMM(steps, multiplier=w)(problem, Streams.count(0, 20)) - mean).square().mean())
+        for steps, w in ((20, 1.0), (20, 0.0), (80, 0.0))
+    ]
+    assert errors[0] < min(errors[1:])
+
+
+@pytest.mark.parametrize("steps", [4, 8, 20])
+@pytest.mark.parametrize("sigma", [0.0, 0.01, 0.1, 0.5])
+def test_it_is_stable_at_any_noise_with_few_steps(sigma: float, steps: int) -> None:
+    operator = blurred(sigma)
+    x = smooth().sample(Streams.count(1, 20))
+    y = operator.measure(x)
+    found = ADMM(steps)(Problem(smooth(), operator, y), Streams.count(0, 20))
+    plain = operator.posterior_mean(
+        torch.zeros_like(x), y, torch.tensor(0.3**2), torch.tensor(sigma**2)
+    )
+    assert (found - x).square().mean() < (plain - x).square().mean()
 
 
 @pytest.mark.parametrize("schedule", [VP(), Flow()], ids=repr)
@@ -64,7 +94,7 @@ def test_it_is_the_same_under_every_process(schedule) -> None:
     operator = blurred(0.05)
     y = operator.measure(smooth().sample(Streams.count(1, 2)))
     one, other = (
-        HQS()(Problem(smooth(process), operator, y), Streams.count(0, 2))
+        ADMM()(Problem(smooth(process), operator, y), Streams.count(0, 2))
         for process in (Gaussian(EDM()), Gaussian(schedule))
     )
     torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
@@ -74,8 +104,8 @@ def test_noise_has_no_part_in_it_and_an_item_is_as_it_is_alone() -> None:
     operator = blurred(0.05)
     y = operator.measure(smooth().sample(Streams.count(1, 3)))
     problem = Problem(smooth(), operator, y)
-    both = HQS()(problem, Streams.count(0, 3))
-    alone = HQS()(problem.select([2]), Streams.count(7, 1))
+    both = ADMM()(problem, Streams.count(0, 3))
+    alone = ADMM()(problem.select([2]), Streams.count(7, 1))
     torch.testing.assert_close(both[2:], alone)
 
 
@@ -83,10 +113,10 @@ def test_without_noise_the_measurement_is_met_and_known_elements_keep_their_last
     x = smooth().sample(Streams.count(1, 2))
     operator = blurred(0.0)
     y = operator(x)
-    found = HQS()(Problem(smooth(), operator, y), Streams.count(0, 2))
+    found = ADMM()(Problem(smooth(), operator, y), Streams.count(0, 2))
     torch.testing.assert_close(operator(found), y, atol=1e-6, rtol=0)
     mask = Mask(torch.arange(SIZE) % 3 != 0)
-    found = HQS()(Problem(smooth(), mask, mask(x)), Streams.count(0, 2))
+    found = ADMM()(Problem(smooth(), mask, mask(x)), Streams.count(0, 2))
     assert torch.equal(mask(found), mask(x))
 
 
@@ -94,7 +124,7 @@ def test_the_last_step_does_not_follow_the_noise() -> None:
     x = smooth().sample(Streams.count(1, 200))
     operator = Mask(torch.ones(SIZE), Noise(0.2))
     y = operator.measure(x)
-    found = HQS()(Problem(smooth(), operator, y), Streams.count(0, 200))
+    found = ADMM()(Problem(smooth(), operator, y), Streams.count(0, 200))
     assert (found - x).square().mean() < 0.4 * (y - x).square().mean()
 
 
@@ -105,25 +135,32 @@ def test_units_of_y_do_not_matter() -> None:
         for scale in (1.0, 50.0)
     )
     y = one.measure(x)
-    found = HQS()(Problem(smooth(), one, y), Streams.count(0, 3))
-    scaled = HQS()(Problem(smooth(), other, 50 * y), Streams.count(0, 3))
+    found = ADMM()(Problem(smooth(), one, y), Streams.count(0, 3))
+    scaled = ADMM()(Problem(smooth(), other, 50 * y), Streams.count(0, 3))
     torch.testing.assert_close(found, scaled, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"strength": 0.0}, {"start": 0.05}, {"end": 0.0}, {"floor": -1.0}, {"strength": float("nan")}],
+    [
+        {"strength": 0.0},
+        {"start": 0.05},
+        {"end": 0.0},
+        {"floor": -1.0},
+        {"multiplier": 1.5},
+        {"strength": float("nan")},
+    ],
     ids=repr,
 )
 def test_options_that_make_no_sense_are_refused(options) -> None:
-    with pytest.raises(InvalidOptionError, match="HQS"):
-        HQS(**options)
+    with pytest.raises(InvalidOptionError, match="ADMM"):
+        ADMM(**options)
 
 
 def test_noise_that_is_not_gaussian_is_refused() -> None:
     operator = Mask(torch.ones(SIZE), Laplace(0.1))
     with pytest.raises(UnsupportedError, match="Gaussian"):
-        HQS()(Problem(smooth(), operator, torch.zeros(1, SIZE).double()), Streams.count(0, 1))
+        ADMM()(Problem(smooth(), operator, torch.zeros(1, SIZE).double()), Streams.count(0, 1))
 
 
 class Exact(torch.nn.Module):
@@ -190,7 +227,7 @@ def test_samples_of_a_point_estimate_are_computed_once_and_said_to_be_the_same()
     prior = sf.Prior.load("digits", plugin="image")
     operator = Convolve(torch.ones(3, 3) / 9, (28, 28), likelihood=Noise(0.1))
     y = operator.measure(torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
-    many, one = (sf.reconstruct(prior, operator, y, n=n, solver="hqs", steps=3) for n in (3, 1))
+    many, one = (sf.reconstruct(prior, operator, y, n=n, solver="admm", steps=3) for n in (3, 1))
     assert many.samples.shape == (2, 3, 1, 28, 28)
     assert torch.equal(many.samples, one.samples.expand(2, 3, 1, 28, 28))
     assert many.nfe == one.nfe == 3
