@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sfumato.errors import InvalidOptionError
 from sfumato.factors import tables
-from sfumato.factors.base import Arcs, Machine
+from sfumato.factors.base import Arcs, Machine, runs
 from sfumato.factors.logs import group
 
 __all__ = ["Automaton", "Deterministic", "Edged", "Edges", "Listed"]
@@ -296,9 +296,3 @@ class Deterministic(Edged):
         )
         accepting = torch.cat([self.accepting, torch.tensor([True])])
         return Deterministic(table, accepting, self.start, self.name).minimal()
-
-
-def runs(sizes: Int[Tensor, " n"]) -> tuple[Int[Tensor, " total"], Int[Tensor, " total"]]:
-    """For groups of these sizes, one after the other: the group of each member, and its rank."""
-    which = torch.arange(len(sizes)).repeat_interleave(sizes)
-    return which, torch.arange(len(which)) - (sizes.cumsum(0) - sizes)[which]

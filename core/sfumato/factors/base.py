@@ -19,10 +19,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Arcs", "Machine"]
+__all__ = ["Arcs", "Machine", "runs"]
 
 
 @dataclass(frozen=True)
@@ -105,3 +106,9 @@ class Machine(ABC):
         self, place: int, log_a: Float[Tensor, "batch states"], token: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch states"]:
         """ln Σ_s a(s) f(s, token, s'): where a known token leads."""
+
+
+def runs(sizes: Int[Tensor, " n"]) -> tuple[Int[Tensor, " total"], Int[Tensor, " total"]]:
+    """For groups of these sizes, one after the other: the group of each member, and its rank."""
+    which = torch.arange(len(sizes)).repeat_interleave(sizes)
+    return which, torch.arange(len(which)) - (sizes.cumsum(0) - sizes)[which]
