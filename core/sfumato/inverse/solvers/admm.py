@@ -11,16 +11,16 @@ Nothing is noised, so the same y has one estimate; the errors of x take the plac
 up by how much denoiser and measurement disagree, and moves x̂ past where the measurement would pull
 it back to: without noise 20 steps bring as much as hundreds of plain splitting do. With noise the
 disagreement is partly the noise's, and to add it up is to believe it; so w = (1 − σ_y/ρ)², with σ_y
-as noise of x, forgets u as ρ comes near the noise. From step to step u falls as ρ does, between
-keeping it (good with many steps) and keeping the multiplier u/ρ² (with few).
+as noise of x, forgets u as ρ comes near the noise. From step to step u falls as ρ² does: what is
+kept is the multiplier u/ρ².
 
 What is left of the errors at the end is little, and x tends to lie near the posterior mean (of a
 Gaussian posterior with λ = 1, at it). A point estimate: it has no spread.
 
 The last proximal step has a large λ and no u, so that it does not follow the noise of y; without
 noise it is a projection, whatever λ. λ < 1 believes the measurement more than ρ says, since x̂ is
-nearer to the truth than ρ. Settings were chosen on four held-out photographs: with u, ×2 gained 0.6
-dB, half of the pixels missing 0.6 dB, deblurring 0.15 dB, and denoising nothing.
+nearer to the truth than ρ. Settings were chosen on held-out photographs: on four at 256² pixels u
+brought 0.5 dB in ×2 and with half of the pixels missing; deblurring and denoising were as before.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ADMM(Solver):
                 )  # fmt: skip
                 if callback is not None:
                     callback(Step(index, self.steps, after, x, Estimate(x)))
-                u = u * float(after.ratio / t.ratio)
+                u = u * float(after.ratio / t.ratio) ** 2
         return finite(x)
 
 
