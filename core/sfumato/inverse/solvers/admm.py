@@ -9,7 +9,7 @@ in half-quadratic splitting (DPIR; Zhang et al., 2021), which it is without u:
 
 Nothing is noised, so the same y has one estimate; the errors of x take the place of noise. u sums
 up by how much denoiser and measurement disagree, and moves x̂ past where the measurement would pull
-it back to: without noise 20 steps bring as much as hundreds of plain splitting do. With noise the
+it back to: without noise 20 steps bring more than 80 of plain splitting do. With noise the
 disagreement is partly the noise's, and to add it up is to believe it; so w = (1 − σ_y/ρ)², with σ_y
 as noise of x, forgets u as ρ comes near the noise. From step to step u falls as ρ² does: what is
 kept is the multiplier u/ρ².
