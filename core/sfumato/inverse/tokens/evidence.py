@@ -90,13 +90,21 @@ def possible(problem: TokenProblem) -> None:
 
 def dead_end(machine: Machine, log_q: Float[Tensor, "places tokens"]) -> int | None:
     """The first place after which no path goes on; the number of places if it can't end."""
-    log_a = [machine.initial.to(log_q.device)[None]]
+    log_a = machine.initial.to(log_q.device)[None]
     for place, row in enumerate(log_q):
-        log_a.append(machine.forward(place, log_a[-1], row[None]))
-    if bool((log_a[-1] + machine.final.to(log_q.device) > -torch.inf).any()):
-        return None
-    dead = [bool((row == -torch.inf).all()) for row in log_a[1:]]
-    return dead.index(True) if any(dead) else len(log_q)
+        log_a = machine.forward(place, log_a, row[None])
+        # a path that broke off stays so: looking now and then finds out early, and costs little
+        if place % 64 == 63 and not bool((log_a > -torch.inf).any()):
+            break
+    else:
+        if bool((log_a + machine.final.to(log_q.device) > -torch.inf).any()):
+            return None
+    log_a = machine.initial.to(log_q.device)[None]
+    for place, row in enumerate(log_q):
+        log_a = machine.forward(place, log_a, row[None])
+        if not bool((log_a > -torch.inf).any()):
+            return place
+    return len(log_q)
 
 
 def blame(problem: TokenProblem, item: int, log_q: Float[Tensor, "rows *x tokens"]) -> NoReturn:
