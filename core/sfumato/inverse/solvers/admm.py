@@ -51,7 +51,7 @@ LAST = 100.0
 
 @dataclass(frozen=True)
 class ADMM(Solver):
-    """The splitting.
+    """The method.
 
     Args:
         steps: Levels, one network evaluation each.

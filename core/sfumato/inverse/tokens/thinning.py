@@ -17,32 +17,6 @@ __all__ = ["resampled", "sampled", "survivors"]
 Rule = Callable[[ndarray, int, float], ndarray]
 
 
-def survivors(
-    worth: Float[ndarray, " n"],
-    item: Int[ndarray, " n"] | None,
-    size: int,
-    u: float,
-    rule: Rule | None = None,
-) -> Float[ndarray, " n"]:
-    """By what each entry is multiplied so that no more than ``size`` of an item are left.
-
-    Args:
-        worth: Of each entry.
-        item: Whose it is; ``None`` if all are one item's.
-        size: How many to keep.
-        u: Uniform in [0, 1).
-        rule: ``resampled`` if not given, or ``sampled``.
-    """
-    rule = rule or resampled
-    if item is None:
-        return rule(worth, size, u) if len(worth) > size else np.ones(len(worth))
-    factor = np.ones(len(worth))
-    for crowded in np.flatnonzero(np.bincount(item) > size):
-        own = np.flatnonzero(item == crowded)
-        factor[own] = rule(worth[own], size, u)
-    return factor
-
-
 def resampled(worth: Float[ndarray, " n"], size: int, u: float) -> Float[ndarray, " n"]:
     """Factors, 0 for all but ``size`` entries, that change no sum over the entries in the mean.
 
@@ -78,4 +52,29 @@ def chosen(share: Float[ndarray, " n"], u: float) -> Float[ndarray, " n"]:
     kept |= share == 1  # whatever the sum's rounding
     factor = np.zeros(len(share))
     factor[kept] = 1 / share[kept]
+    return factor
+
+
+def survivors(
+    worth: Float[ndarray, " n"],
+    item: Int[ndarray, " n"] | None,
+    size: int,
+    u: float,
+    rule: Rule = resampled,
+) -> Float[ndarray, " n"]:
+    """By what each entry is multiplied so that no more than ``size`` of an item are left.
+
+    Args:
+        worth: Of each entry.
+        item: Whose it is; ``None`` if all are one item's.
+        size: How many to keep.
+        u: Uniform in [0, 1).
+        rule: ``resampled`` or ``sampled``.
+    """
+    if item is None:
+        return rule(worth, size, u) if len(worth) > size else np.ones(len(worth))
+    factor = np.ones(len(worth))
+    for crowded in np.flatnonzero(np.bincount(item) > size):
+        own = np.flatnonzero(item == crowded)
+        factor[own] = rule(worth[own], size, u)
     return factor
