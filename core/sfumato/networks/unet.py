@@ -178,9 +178,13 @@ class Block(nn.Module):
         gamma, beta = self.modulate(code).unflatten(1, (2, -1)).unbind(1)
         shape = gamma.shape + (1,) * (h.ndim - 2)
         normed = h * torch.rsqrt(h.square().mean(dim=1, keepdim=True) + 1e-6)
-        inner = torch.addcmul(beta.view(shape), self.first(normed), 1 + gamma.view(shape))
-        change: Tensor = self.second(functional.silu(inner))
-        return h + change
+        inner, alone = self.first(normed), not torch.is_grad_enabled()
+        # without gradients nobody else needs these tensors, and a new one costs time
+        inner = torch.addcmul(
+            beta.view(shape), inner, 1 + gamma.view(shape), out=inner if alone else None
+        )
+        change: Tensor = self.second(functional.silu(inner, inplace=alone))
+        return change.add_(h)
 
 
 def laid_out(x: Tensor) -> Tensor:
