@@ -50,13 +50,14 @@ PROXIMAL: list[Setting] = [
     ("proximal", 12, {}),
     ("proximal", 6, {}),
     ("proximal", None, {"start": 2.0}),
-    ("proximal", None, {"rounds": 6}),
+    ("proximal", None, {"rounds": 4}),
 ]
 FUSED: list[Setting] = [("fused", steps, {"start": 5.0}) for steps in (8, 12, 20)]
 ROUNDS: list[Setting] = [
     ("fused-gibbs", None, {}),
     ("fused-gibbs", None, {"inflation": 1.0}),
     ("fused-gibbs", None, {"start": 20.0}),
+    ("fused-gibbs", 8, {"rounds": 4}),
 ]
 GRID: dict[str, list[Setting]] = {
     "sr2": PROXIMAL,

@@ -177,7 +177,7 @@ class Block(nn.Module):
     def forward(self, h: Tensor, code: Tensor) -> Tensor:
         gamma, beta = self.modulate(code).unflatten(1, (2, -1)).unbind(1)
         shape = gamma.shape + (1,) * (h.ndim - 2)
-        normed = h * torch.rsqrt(h.square().mean(dim=1, keepdim=True) + 1e-6)
+        normed = functional.rms_norm(h.movedim(1, -1), h.shape[1:2], eps=1e-6).movedim(-1, 1)
         inner, alone = self.first(normed), not torch.is_grad_enabled()
         # without gradients nobody else needs these tensors, and a new one costs time
         inner = torch.addcmul(
