@@ -50,7 +50,7 @@ PROXIMAL: list[Setting] = [
     ("proximal", 12, {}),
     ("proximal", 6, {}),
     ("proximal", None, {"start": 2.0}),
-    ("proximal", None, {"rounds": 4}),
+    ("proximal", None, {"rounds": 6}),
 ]
 FUSED: list[Setting] = [("fused", steps, {"start": 5.0}) for steps in (8, 12, 20)]
 ROUNDS: list[Setting] = [
