@@ -117,6 +117,6 @@ def test_the_lowest_level_is_settled_only_where_there_is_noise_to_follow(noise: 
     problem = Problem(prior(Gaussian(EDM())), kept, torch.rand(3, 2))
     found = [
         registry.make("proximal", steps=3, settled=settled)(problem, Streams.count(0, 3))
-        for settled in (0.0, 0.012)
+        for settled in (0.0, 0.024)
     ]
     assert torch.equal(*found) == (noise == 0)

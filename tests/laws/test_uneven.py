@@ -239,7 +239,7 @@ def test_intervals_around_a_mean_without_error_are_narrower() -> None:
 def test_a_step_hands_on_every_estimate_that_it_made() -> None:
     known = LinearGaussian()
     seen: list[int] = []
-    solver = registry.make("proximal", steps=3, rounds=4)
+    solver = registry.make("proximal", steps=3, rounds=4, single_below=0.0)
     problem = known.problem(Gaussian(), 2)
     solver(problem, Streams.count(0, 2), callback=lambda step: seen.append(len(step.estimates)))
     assert seen == [4, 4, 4]

@@ -7,9 +7,11 @@ At level t, alternate
 ``rounds`` times, then step down with the last draw (calibrated DDPM). With exact draws every round
 leaves p(x_t) as it is. With approximate ones, as a guide's are, a round lets what one element of
 x₀ has learnt from the measurement reach its neighbours through the network before the level is
-left, which a single pass downwards never revises. It is the split Gibbs sampler of Vono et al.
-(2019) and Wu et al. (2024) with one network evaluation per draw, and RePaint's resampling
-(Lugmayr et al., 2022) without a jump.
+left, which a single pass downwards never revises. At the lowest levels a network revises nothing,
+and each round adds what it always gets wrong there, so ``single_below`` makes do with one draw.
+
+It is the split Gibbs sampler of Vono et al. (2019) and Wu et al. (2024) with one network evaluation
+per draw, and RePaint's resampling (Lugmayr et al., 2022) without a jump.
 """
 
 from __future__ import annotations
@@ -33,17 +35,21 @@ class Gibbs(Sampler):
 
     Args:
         rounds: Draws of x₀ per level, each one network evaluation; 1 is calibrated DDPM.
+        single_below: σ/α below which a level gets one draw.
     """
 
     rounds: int = 4
+    single_below: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise InvalidOptionError("Gibbs", f"rounds={self.rounds}", "use 1 or more")
+        if not self.single_below >= 0:
+            raise InvalidOptionError("Gibbs", f"single_below={self.single_below}", "use 0 or more")
 
     @property
     def evaluations(self) -> int:
-        """Denoiser calls per step."""
+        """Denoiser calls per step, at most."""
         return self.rounds
 
     @property
@@ -59,7 +65,8 @@ class Gibbs(Sampler):
         streams: Streams,
         history: list[tuple[Level, Tensor]],
     ) -> Tensor:
-        for _ in range(self.rounds - 1):
+        rounds = 1 if t.ratio.max().item() < self.single_below else self.rounds
+        for _ in range(rounds - 1):
             x_t = renoised(checked(denoise(x_t, t)), t, streams)
         return calibrated(checked(denoise(x_t, t)), x_t, t, s, streams)
 

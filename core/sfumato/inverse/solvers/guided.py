@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.inverse.capabilities import require
+from sfumato.inverse.coarse import shows_coarse
 from sfumato.inverse.problems import Callback, Guide, Problem, Solver
 from sfumato.inverse.solvers.admm import ADMM
 from sfumato.noise import Streams
@@ -28,6 +30,9 @@ class Guided(Solver):
         steps: Steps of the grid.
         grid: Name of the grid: ``"log-snr"``, ``"karras"`` or ``"uniform"``.
         start: Noise-to-signal ratio to start at; the process's largest if not given.
+        coarse_start: The same where y shows all coarse structure (``sfumato.inverse.coarse``), for
+            linear operators with Gaussian noise. The grid is as dense as from ``start``, so it has
+            fewer steps. ``None`` for no difference.
         end: Smallest ratio other than 0; the process's smallest if not given.
         initial: What to start from: ``"noise"``, or ``"pinv"``: the noised estimate A⁺y, for linear
             operators, with a ``start`` at which it is good enough (CCDF; Chung, Sim & Ye, 2022).
@@ -44,6 +49,7 @@ class Guided(Solver):
     steps: int = 20
     grid: str = "log-snr"
     start: float | None = None
+    coarse_start: float | None = None
     end: float | None = None
     mean_over: tuple[float, float] | None = None
     initial: str = "noise"
@@ -85,10 +91,21 @@ class Guided(Solver):
         name = type(self.guide).__name__
         require(name, self.guide.needs, problem.operator, problem.denoiser)
         process = problem.denoiser.process
-        grid = GRIDS[self.grid](process, self.steps, start=self.start, end=self.end)
+        steps, start = self.span(problem)
+        grid = GRIDS[self.grid](process, steps, start=start, end=self.end)
         x = self.begin(problem)(process, problem.blank(), process.level(grid[0]), streams)
         posterior = problem.posterior(self.guide)
         return run(self.sampler, posterior, x, grid, streams, callback=callback)
+
+    def span(self, problem: Problem) -> tuple[int, float | None]:
+        """Number of steps, and σ/α to start at."""
+        low, high, end = self.coarse_start, self.start, self.end
+        if low is None or high is None or end is None or not end < low < high:
+            return self.steps, high
+        if not shows_coarse(problem):
+            return self.steps, high
+        share = math.log(low / end) / math.log(high / end)
+        return 1 + round((self.steps - 1) * share), low
 
     def begin(self, problem: Problem) -> Start:
         """Where to start from."""
