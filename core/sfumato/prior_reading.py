@@ -66,6 +66,7 @@ def build(description: dict[str, Any], weights: dict[str, Tensor]) -> Prior:
     network.eval().requires_grad_(False)
     parts = dict(description["denoiser"])
     parts["range"] = tuple(parts["range"]) if parts.get("range") else None
+    parts["mirrors"] = tuple(parts.get("mirrors", ()))
     return Prior(
         denoiser=denoiser_of(process)(network, process, **parts),
         codec=Affine(**description["codec"]),

@@ -197,7 +197,8 @@ class Prior:
                 "noise_label": self.denoiser.noise_label,
                 "head": self.denoiser.head,
                 "range": self.denoiser.range,
-            },
+            }
+            | ({"mirrors": list(self.denoiser.mirrors)} if self.denoiser.mirrors else {}),
             "card": plain(self.card),
         }
 
@@ -226,6 +227,14 @@ class Prior:
         """The same prior around other weights."""
         denoiser = replace(self.denoiser, network=network)
         return replace(self, denoiser=denoiser, card=self.card if card is None else card)
+
+    def mirrored(self, axes: tuple[int, ...]) -> Prior:
+        """The same prior for data that are as likely mirrored along ``axes`` (``Preconditioned``).
+
+        Raises:
+            InvalidOptionError: If there are no such axes.
+        """
+        return replace(self, denoiser=replace(self.denoiser, mirrors=axes))
 
     def learner(self, network: nn.Module) -> Preconditioned:
         """What is trained when this prior is: its denoiser around ``network``."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
+from sfumato.denoisers.mirrored import mirrored
 from sfumato.errors import InvalidOptionError, NotFiniteError, ShapeError
 from sfumato.expectations import Expectation
 from sfumato.inverse import registry
@@ -185,7 +186,10 @@ def solve(
     ) -> Tensor:
         streams = Streams(seed, [(first + item, *rest, *part.key) for item, *rest in chunk])
         problem = part.problem.select([item for item, *_ in chunk])
-        counted = replace(problem, denoiser=Counted(problem.denoiser, counter))
+        denoiser = problem.denoiser
+        if solver.lockstep:
+            denoiser = mirrored(denoiser, [rest[0] if rest else 0 for _, *rest in chunk])
+        counted = replace(problem, denoiser=Counted(denoiser, counter))
 
         def callback(step: Step) -> None:
             if sampling and done == 0 and not part.key:

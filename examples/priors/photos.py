@@ -173,7 +173,7 @@ def untrained() -> Prior:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = UNet(**OPTIONS).to(memory_format=torch.channels_last)
-    denoiser = Preconditioned(network, Gaussian(), spread=0.5, head="variance")
+    denoiser = Preconditioned(network, Gaussian(), spread=0.5, head="variance", mirrors=(-1, -2))
     card = {
         "name": "photo",
         "summary": "colour photographs of any size",

@@ -193,6 +193,13 @@ class Pictures:
             x = x.flip(2)
         return torch.rot90(x, turns, (1, 2)) if self.rotations else x
 
+    @property
+    def mirrors(self) -> tuple[int, ...]:
+        """Axes along which items are mirrored as often as not; turns bring one onto the other."""
+        if not self.flips:
+            return ()
+        return (-1, -2) if self.rotations else (-1,)
+
     def pixels(self, path: Path) -> NDArray[Any] | None:
         """The decoded picture ``[height, width, channels]``; None, and a note, if unusable."""
         if any(path == known for known, _ in self.skipped):

@@ -7,7 +7,7 @@ knows more. A sampler needs nothing else, so a prior and a posterior are sampled
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -147,3 +147,10 @@ def tweedie(
 def knows_covariance(denoiser: Denoiser) -> bool:
     """Whether the denoiser's estimates carry a covariance map."""
     return bool(getattr(denoiser, "knows_covariance", False))
+
+
+def layers(denoiser: object) -> Iterable[object]:
+    """A denoiser and what it wraps, outermost first."""
+    while denoiser is not None:
+        yield denoiser
+        denoiser = getattr(denoiser, "inner", None) or getattr(denoiser, "denoiser", None)

@@ -121,6 +121,9 @@ class Preconditioned(Denoiser):
         head: ``""``; ``"variance"`` if the second half of the channels is ln of the variance of
             the prediction's error, in units of c_out²; ``"interpolation"`` for improved DDPM.
         range: Smallest and largest value data can take; E[x₀] is clipped to it. ``None``: no clip.
+        mirrors: Axes of space, counted from the last, along which mirrored data are as likely:
+            (-1, -2) for pictures without left and right, above and below. Solvers make use of it
+            (``sfumato.denoisers.mirrored``); a call by itself does not.
     """
 
     network: nn.Module | Network
@@ -130,6 +133,7 @@ class Preconditioned(Denoiser):
     noise_label: str = "quarter-log-ratio"
     head: str = ""
     range: tuple[float, float] | None = None
+    mirrors: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         coefficients(self.prediction, self.process.level(0.5))
@@ -138,6 +142,10 @@ class Preconditioned(Denoiser):
         if self.head not in {"", "variance", "interpolation"}:
             raise InvalidOptionError(
                 "denoiser", f"head={self.head!r}", "use '', 'variance' or 'interpolation'"
+            )
+        if not set(self.mirrors) <= {-1, -2, -3} or len(set(self.mirrors)) < len(self.mirrors):
+            raise InvalidOptionError(
+                "denoiser", f"mirrors={self.mirrors}", "use different axes out of -1, -2 and -3"
             )
 
     def __call__(

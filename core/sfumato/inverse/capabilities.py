@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.denoisers import Denoiser, Exact, Preconditioned
+from sfumato.denoisers.base import layers
 from sfumato.errors import UnsupportedError
 from sfumato.inverse.likelihoods import Gaussian
 from sfumato.inverse.operators import Linear, Operator
@@ -135,10 +136,3 @@ def require(method: str, needs: Iterable[str], operator: Operator, denoiser: Den
             found = "this one does not"
         wanted = " and ".join(MEANING[name] for name in missing)
         raise UnsupportedError(method, wanted, found, applicable(operator, denoiser))
-
-
-def layers(denoiser: object) -> Iterable[object]:
-    """A denoiser and what it wraps, outermost first."""
-    while denoiser is not None:
-        yield denoiser
-        denoiser = getattr(denoiser, "inner", None) or getattr(denoiser, "denoiser", None)

@@ -177,10 +177,13 @@ class Solver(ABC):
     Attributes:
         needs: Capabilities it cannot do without.
         point: Whether it makes one estimate whatever the stream, so that its samples are all alike.
+        lockstep: Whether each of its calls of the denoiser is for all items, so that they can be
+            numbered, and answers of several may be mixed (``sfumato.denoisers.mirrored``).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     point: ClassVar[bool] = False
+    lockstep: ClassVar[bool] = False
 
     @property
     def exact(self) -> bool:

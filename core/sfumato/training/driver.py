@@ -244,6 +244,9 @@ def finish(
         lora.merge(network)
     network.to(prior.device).eval().requires_grad_(False)
     tuned = prior.with_network(network, card=card(prior, data, config, folder))
+    mirrors = tuple(getattr(data, "mirrors", ()))
+    if getattr(prior.denoiser, "mirrors", ()) != mirrors:
+        tuned = tuned.mirrored(mirrors)
     if accelerator.is_main_process:
         publish(tuned, folder)
     accelerator.wait_for_everyone()

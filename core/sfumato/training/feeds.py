@@ -8,7 +8,8 @@ it nor on how the run is divided into processes, and a resumed run sees what it 
 Contract of a data set (structural): ``len(data)`` and ``data.item(index, generator)``, which
 returns a float tensor in physical units, or a dictionary with it as ``"x"`` beside conditions such
 as ``"label"``. Where it has them, ``data.validation()`` returns a data set to validate on or
-``None``, and ``data.card`` describes the data for a prior's model card.
+``None``, ``data.card`` describes the data for a prior's model card, and ``data.mirrors`` names the
+axes along which its items are mirrored at random (``Preconditioned``).
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ class ADMM(Solver):
 
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "gaussian"})
     point: ClassVar[bool] = True
+    lockstep: ClassVar[bool] = True
 
     steps: int = 20
     start: float = 1.6

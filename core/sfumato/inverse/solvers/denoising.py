@@ -34,6 +34,7 @@ class Denoising(Solver):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"identity", "gaussian", "noisy"})
+    lockstep: ClassVar[bool] = True
 
     sampler: Sampler = field(default_factory=lambda: DPMSolver(order=2, eta=1.0))
     steps: int = 10

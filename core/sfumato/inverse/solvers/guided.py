@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +44,8 @@ class Guided(Solver):
         pilot_steps: Steps of the quick estimate (``ADMM``) that the posterior mean leans on as far
             as the samples bear it out (``sfumato.expectations``); 0 for none.
     """
+
+    lockstep: ClassVar[bool] = True
 
     guide: Guide
     sampler: Sampler = field(default_factory=lambda: DDPM("calibrated"))
