@@ -21,7 +21,7 @@ from sfumato.errors import InvalidOptionError, NotFiniteError, ShapeError
 from sfumato.expectations import Expectation
 from sfumato.inverse import registry
 from sfumato.inverse.operators import Operator
-from sfumato.inverse.problems import Problem, Solver
+from sfumato.inverse.problems import First, Problem, Solver
 from sfumato.inverse.tasks import Bound, Task
 from sfumato.noise import Streams
 from sfumato.priors import Prior
@@ -178,43 +178,54 @@ def solve(
     rows = [(item, j) for item in range(items) for j in range(n // alike)]
     size = batch or max(1, ELEMENTS // max(1, math.prod(part.problem.shape[1:])))
     seen = Expectation(items, n, exact=part.solver.exact)
-    pilot = part.solver.pilot if n > 1 and not part.solver.exact else None
-    work = len(rows) + (items if pilot else 0)
+    whole, solver = part.problem, part.solver
+    before = items if solver.prepares else 0
+    work = before + len(rows)
 
-    def draw(
-        solver: Solver, chunk: Sequence[tuple[int, ...]], done: int, *, sampling: bool
-    ) -> Tensor:
+    def begin(chunk: Sequence[tuple[int, ...]]) -> tuple[Problem, Streams]:
         streams = Streams(seed, [(first + item, *rest, *part.key) for item, *rest in chunk])
-        problem = part.problem.select([item for item, *_ in chunk])
+        problem = whole.select([item for item, *_ in chunk])
         denoiser = problem.denoiser
         if solver.lockstep:
             denoiser = mirrored(denoiser, [rest[0] if rest else 0 for _, *rest in chunk])
-        counted = replace(problem, denoiser=Counted(denoiser, counter))
+        return replace(problem, denoiser=Counted(denoiser, counter)), streams
+
+    def prepare(low: int) -> First | None:
+        chunk = [(item,) for item in range(low, min(low + size, items))]
 
         def callback(step: Step) -> None:
-            if sampling and done == 0 and not part.key:
+            report((low + len(chunk) * (step.index + 1) / step.count) / work, step)
+
+        return solver.prepare(*begin(chunk), n=n, callback=callback)
+
+    def draw(low: int) -> Tensor:
+        chunk = rows[low : low + size]
+
+        def callback(step: Step) -> None:
+            if low == 0 and not part.key:
                 trace.append(row(step))
-            mean = solver.mean_from(step) if sampling else None
+            mean = solver.mean_from(step)
             if mean is not None:
-                seen.add(done, step.index, mean)
-            report((done + len(chunk) * (step.index + 1) / step.count) / work, step)
+                seen.add(low, step.index, mean)
+            done = before + low + len(chunk) * (step.index + 1) / step.count
+            report(done / work, step)
 
-        return solver(counted, streams, callback=callback)
+        return solver(*begin(chunk), callback=callback)
 
-    found = [
-        draw(part.solver, rows[low : low + size], low, sampling=True)
-        for low in range(0, len(rows), size)
-    ]
+    whole = replace(whole, first=joined([prepare(low) for low in range(0, before, size)]))
+    found = [draw(low) for low in range(0, len(rows), size)]
     counter.runs += len(rows)
     samples = torch.cat(found).repeat_interleave(alike, dim=0)
-    if pilot is None:
-        return Solved(samples, *seen.mean(samples))
-    each = [(item,) for item in range(items)]
-    pilots = [
-        draw(pilot, each[low : low + size], len(rows) + low, sampling=False)
-        for low in range(0, items, size)
-    ]
-    return Solved(samples, *seen.mean(samples, torch.cat(pilots)))
+    leaning = whole.first.estimate if whole.first and n > 1 else None
+    return Solved(samples, *seen.mean(samples, leaning))
+
+
+def joined(parts: list[First | None]) -> First | None:
+    """What was found for the items of several batches; they agree about the rest."""
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    return replace(found[0], estimate=torch.cat([part.estimate for part in found]))
 
 
 def row(step: Step) -> dict[str, float]:

@@ -28,9 +28,22 @@ from sfumato.noise import Streams
 from sfumato.processes import Level
 from sfumato.samplers.base import Step
 
-__all__ = ["Callback", "Conditioned", "Deferred", "Guide", "Problem", "Solver"]
+__all__ = ["Callback", "Conditioned", "Deferred", "First", "Guide", "Problem", "Solver"]
 
 Callback = Callable[[Step], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class First:
+    """What a solver has found out about the items of a problem, once for all of their samples.
+
+    Args:
+        estimate: A quick estimate of x₀ that depends on y alone, ``[batch, *x]``.
+        start: σ/α at which sampling may start from it; ``None`` where it may not.
+    """
+
+    estimate: Tensor
+    start: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +56,7 @@ class Problem:
         y: Measurement of each item, ``[batch, *y]``, in the operator's units; the dtype of the
             state follows from it.
         condition: What the prior is told besides.
+        first: What ``Solver.prepare`` has found.
 
     Raises:
         UnsupportedError: If the prior's states are not signals in flat space, or its noise is not
@@ -53,6 +67,7 @@ class Problem:
     operator: Operator
     y: Float[Tensor, "batch *y"]
     condition: Condition = None
+    first: First | None = None
 
     def __post_init__(self) -> None:
         process = self.denoiser.process
@@ -99,7 +114,8 @@ class Problem:
             key: value[index] if isinstance(value, Tensor) else value
             for key, value in (self.condition or {}).items()
         }
-        return replace(self, y=self.y[index], condition=condition or None)
+        first = self.first and replace(self.first, estimate=self.first.estimate[index])
+        return replace(self, y=self.y[index], condition=condition or None, first=first)
 
 
 class Deferred(Estimate):
@@ -199,10 +215,17 @@ class Solver(ABC):
         return None
 
     @property
-    def pilot(self) -> Solver | None:
-        """Draws one quick estimate, the same for all streams, for the mean to lean on.
+    def prepares(self) -> bool:
+        """Whether ``prepare`` may find something."""
+        return False
 
-        How far it does is for the samples to say; see ``sfumato.expectations``.
+    def prepare(
+        self, problem: Problem, streams: Streams, *, n: int = 1, callback: Callback | None = None
+    ) -> First | None:
+        """What the n samples of an item have in common; ``None`` if it is not worth its cost.
+
+        Samples may start from its estimate, and their mean leans on it as far as they bear it out
+        (``sfumato.expectations``). A solver that needs it and is not given it finds it by itself.
         """
         return None
 

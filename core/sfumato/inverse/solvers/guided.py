@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.inverse.capabilities import require
-from sfumato.inverse.coarse import shows_coarse
-from sfumato.inverse.problems import Callback, Guide, Problem, Solver
+from sfumato.inverse.openness import open_deviation
+from sfumato.inverse.problems import Callback, First, Guide, Problem, Solver
 from sfumato.inverse.solvers.admm import ADMM
 from sfumato.noise import Streams
 from sfumato.processes.grids import GRIDS
@@ -31,9 +31,6 @@ class Guided(Solver):
         steps: Steps of the grid.
         grid: Name of the grid: ``"log-snr"``, ``"karras"`` or ``"uniform"``.
         start: Noise-to-signal ratio to start at; the process's largest if not given.
-        coarse_start: The same where y shows all coarse structure (``sfumato.inverse.coarse``), for
-            linear operators with Gaussian noise. The grid is as dense as from ``start``, so it has
-            fewer steps. ``None`` for no difference.
         end: Smallest ratio other than 0; the process's smallest if not given.
         initial: What to start from: ``"noise"``, or ``"pinv"``: the noised estimate A⁺y, for linear
             operators, with a ``start`` at which it is good enough (CCDF; Chung, Sim & Ye, 2022).
@@ -43,6 +40,9 @@ class Guided(Solver):
             samples.
         pilot_steps: Steps of the quick estimate (``ADMM``) that the posterior mean leans on as far
             as the samples bear it out (``sfumato.expectations``); 0 for none.
+        pilot_start: Sampling starts from that estimate, at this many times what y leaves open
+            (``sfumato.inverse.openness``), where that is a lower noise than ``start``. The grid is
+            as dense as from ``start``, so it has fewer steps. ``None`` for no such start.
     """
 
     lockstep: ClassVar[bool] = True
@@ -52,11 +52,11 @@ class Guided(Solver):
     steps: int = 20
     grid: str = "log-snr"
     start: float | None = None
-    coarse_start: float | None = None
     end: float | None = None
     mean_over: tuple[float, float] | None = None
     initial: str = "noise"
     pilot_steps: int = 0
+    pilot_start: float | None = None
 
     def __post_init__(self) -> None:
         if self.mean_over is not None and not 0 <= self.mean_over[0] <= self.mean_over[1] <= 1:
@@ -74,8 +74,16 @@ class Guided(Solver):
         return self.guide.exact
 
     @property
-    def pilot(self) -> Solver | None:
-        return ADMM(self.pilot_steps) if self.pilot_steps else None
+    def prepares(self) -> bool:
+        return self.pilot_steps > 0 and not self.exact
+
+    def prepare(
+        self, problem: Problem, streams: Streams, *, n: int = 1, callback: Callback | None = None
+    ) -> First | None:
+        start = self.lower(problem)
+        if not self.prepares or (n == 1 and start is None):
+            return None
+        return First(ADMM(self.pilot_steps)(problem, streams, callback=callback), start)
 
     def mean_from(self, step: Step) -> Tensor | None:
         if self.mean_over is None:
@@ -94,24 +102,32 @@ class Guided(Solver):
         name = type(self.guide).__name__
         require(name, self.guide.needs, problem.operator, problem.denoiser)
         process = problem.denoiser.process
-        steps, start = self.span(problem)
+        first = problem.first or self.prepare(problem, streams)
+        steps, start = self.span(None if first is None else first.start)
         grid = GRIDS[self.grid](process, steps, start=start, end=self.end)
-        x = self.begin(problem)(process, problem.blank(), process.level(grid[0]), streams)
+        begin = self.begin(problem, first)
+        x = begin(process, problem.blank(), process.level(grid[0]), streams)
         posterior = problem.posterior(self.guide)
         return run(self.sampler, posterior, x, grid, streams, callback=callback)
 
-    def span(self, problem: Problem) -> tuple[int, float | None]:
-        """Number of steps, and σ/α to start at."""
-        low, high, end = self.coarse_start, self.start, self.end
-        if low is None or high is None or end is None or not end < low < high:
-            return self.steps, high
-        if not shows_coarse(problem):
-            return self.steps, high
-        share = math.log(low / end) / math.log(high / end)
-        return 1 + round((self.steps - 1) * share), low
+    def lower(self, problem: Problem) -> float | None:
+        """σ/α below ``start`` to start at from the quick estimate; ``None`` if there is no such."""
+        if self.pilot_start is None or self.start is None or not self.prepares:
+            return None
+        low = max(self.pilot_start * open_deviation(problem), 2 * (self.end or 0.0))
+        return low if 0 < low < self.start else None
 
-    def begin(self, problem: Problem) -> Start:
+    def span(self, lower: float | None) -> tuple[int, float | None]:
+        """Number of steps, and σ/α to start at."""
+        if lower is None or self.start is None or not self.end:
+            return self.steps, lower or self.start
+        share = math.log(lower / self.end) / math.log(self.start / self.end)
+        return 1 + round((self.steps - 1) * share), lower
+
+    def begin(self, problem: Problem, first: First | None) -> Start:
         """Where to start from."""
+        if first is not None and first.start is not None:
+            return Estimated(first.estimate, first.start)
         if self.initial == "noise" or self.start is None:
             return Noise()
         require("starting from A⁺y", frozenset({"linear"}), problem.operator, problem.denoiser)
