@@ -47,23 +47,25 @@ PROXIMAL: list[Setting] = [
     ("proximal", None, {}),
     ("proximal", None, {"inflation": 1.0}),
     ("proximal", None, {"inflation": 2.0}),
-    ("proximal", 12, {}),
-    ("proximal", 6, {}),
-    ("proximal", None, {"start": 2.0}),
+    ("proximal", None, {"pilot_start": 0.4}),
+    ("proximal", None, {"pilot_start": 1.6}),
+    ("proximal", None, {"pilot_start": None}),
     ("proximal", None, {"rounds": 6}),
 ]
 FUSED: list[Setting] = [("fused", steps, {"start": 5.0}) for steps in (8, 12, 20)]
 ROUNDS: list[Setting] = [
     ("fused-gibbs", None, {}),
     ("fused-gibbs", None, {"inflation": 1.0}),
-    ("fused-gibbs", None, {"start": 20.0}),
+    ("fused-gibbs", None, {"pilot_start": 0.25}),
+    ("fused-gibbs", None, {"pilot_start": 1.1}),
+    ("fused-gibbs", None, {"pilot_start": None}),
     ("fused-gibbs", 8, {"rounds": 4}),
 ]
 GRID: dict[str, list[Setting]] = {
     "sr2": PROXIMAL,
     "sr4": PROXIMAL,
     "deblur": PROXIMAL,
-    "inpaint": [*PROXIMAL[:3], *FUSED, *ROUNDS],
+    "inpaint": [*PROXIMAL[:1], *FUSED[:2], *ROUNDS],
 }
 
 
