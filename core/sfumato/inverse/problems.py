@@ -193,13 +193,10 @@ class Solver(ABC):
     Attributes:
         needs: Capabilities it cannot do without.
         point: Whether it makes one estimate whatever the stream, so that its samples are all alike.
-        lockstep: Whether each of its calls of the denoiser is for all items, so that they can be
-            numbered, and answers of several may be mixed (``sfumato.denoisers.mirrored``).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     point: ClassVar[bool] = False
-    lockstep: ClassVar[bool] = False
 
     @property
     def exact(self) -> bool:
@@ -213,6 +210,15 @@ class Solver(ABC):
         samples' own average; see ``sfumato.expectations``.
         """
         return None
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether its calls of the denoiser can be numbered, and their answers mixed.
+
+        Each is for all items, and how many there are does not depend on them; see
+        ``sfumato.denoisers.mirrored``.
+        """
+        return False
 
     @property
     def prepares(self) -> bool:

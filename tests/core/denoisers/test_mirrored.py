@@ -111,18 +111,25 @@ def test_mirrors_are_saved_and_belong_to_the_identity_of_a_prior(tmp_path: objec
     assert again.hash() == turned.hash() != digits.hash()
 
 
-@pytest.mark.parametrize("solver", ["proximal", "admm", "mmps"])
+@pytest.mark.parametrize("solver", ["proximal", "admm", "mmps", "adaptive"])
 def test_a_sample_is_the_same_in_every_batch(solver: str) -> None:
     prior = sf.Prior.load("photo", plugin="image")
     operator = Downsample(2, (16, 16), likelihood=Noise(0.02))
     y = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     steps = 4 if solver == "admm" else 2
+    options = {}
+    if solver == "adaptive":  # how often it calls depends on the items, so it is not mirrored
+        solver, options = "diffpir", {"sampler": "adaptive", "start": 1.0, "end": 0.1}
     whole, parts = (
-        sf.reconstruct(prior, operator, y, n=3, solver=solver, steps=steps, batch=batch)
+        sf.reconstruct(
+            prior, operator, y, n=3, solver=solver, steps=steps, batch=batch, options=options
+        )
         for batch in (6, 2)
     )
     torch.testing.assert_close(whole.samples, parts.samples, atol=1e-4, rtol=1e-4)
-    second = sf.reconstruct(prior, operator, y[1:], n=3, solver=solver, steps=steps, first=1)
+    second = sf.reconstruct(
+        prior, operator, y[1:], n=3, solver=solver, steps=steps, first=1, options=options
+    )
     torch.testing.assert_close(whole.samples[1:], second.samples[None], atol=1e-4, rtol=1e-4)
 
 

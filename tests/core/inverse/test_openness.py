@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Denoiser, Estimate, GaussianPrior
 from sfumato.denoisers.base import Condition
+from sfumato.errors import InvalidOptionError
 from sfumato.inverse import registry
 from sfumato.inverse.likelihoods import Gaussian as Noise
 from sfumato.inverse.openness import band, deviation, hole, open_deviation
@@ -151,6 +152,11 @@ def test_a_start_below_is_kept_and_no_estimate_is_made_where_none_is_needed() ->
     found = solver.prepare(problem(channel_lost()), Streams.count(0, 2), n=2)
     assert isinstance(found, First)
     assert found.start is None
+
+
+def test_a_start_at_no_noise_is_refused() -> None:
+    with pytest.raises(InvalidOptionError, match="pilot_start=0"):
+        registry.make("proximal", pilot_start=0.0)
 
 
 class Asked(Denoiser):

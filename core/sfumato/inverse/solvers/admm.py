@@ -67,7 +67,6 @@ class ADMM(Solver):
 
     needs: ClassVar[frozenset[str]] = frozenset({"linear", "gaussian"})
     point: ClassVar[bool] = True
-    lockstep: ClassVar[bool] = True
 
     steps: int = 20
     start: float = 1.6
@@ -89,6 +88,10 @@ class ADMM(Solver):
                 "ADMM", f"start={self.start}, end={self.end}, floor={self.floor}",
                 "use 0 < end < start and a floor of 0 or more",
             )  # fmt: skip
+
+    @property
+    def lockstep(self) -> bool:
+        return True
 
     def __call__(
         self, problem: Problem, streams: Streams, *, callback: Callback | None = None

@@ -34,11 +34,14 @@ class Denoising(Solver):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"identity", "gaussian", "noisy"})
-    lockstep: ClassVar[bool] = True
 
     sampler: Sampler = field(default_factory=lambda: DPMSolver(order=2, eta=1.0))
     steps: int = 10
     end: float = 0.05
+
+    @property
+    def lockstep(self) -> bool:
+        return self.sampler.calls(self.steps) is not None
 
     @property
     def exact(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -45,8 +44,6 @@ class Guided(Solver):
             as dense as from ``start``, so it has fewer steps. ``None`` for no such start.
     """
 
-    lockstep: ClassVar[bool] = True
-
     guide: Guide
     sampler: Sampler = field(default_factory=lambda: DDPM("calibrated"))
     steps: int = 20
@@ -64,6 +61,8 @@ class Guided(Solver):
                 "solver", f"mean_over={self.mean_over}", "use two shares in [0, 1] in order"
             )
 
+        if self.pilot_start is not None and not self.pilot_start > 0:
+            raise InvalidOptionError("solver", f"pilot_start={self.pilot_start}", "use more than 0")
         if self.initial not in {"noise", "pinv"}:
             raise InvalidOptionError("solver", f"initial={self.initial!r}", "use 'noise' or 'pinv'")
         if self.initial == "pinv" and self.start is None:
@@ -72,6 +71,10 @@ class Guided(Solver):
     @property
     def exact(self) -> bool:
         return self.guide.exact
+
+    @property
+    def lockstep(self) -> bool:
+        return self.sampler.calls(self.steps) is not None
 
     @property
     def prepares(self) -> bool:
