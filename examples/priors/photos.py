@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -78,6 +78,7 @@ CONFIG = TrainConfig(
 class Crops:
     """Random crops of pictures, as floats in [0, 1]."""
 
+    mirrors: ClassVar[tuple[int, ...]] = (-1, -2)
     pictures: Sequence[np.ndarray]
     rest: Corners | None = None
     card: dict[str, Any] = field(default_factory=dict)
