@@ -31,15 +31,24 @@ from degradations import TASKS, Case
 from photographs import Photograph, centre
 from records import shown
 from restoration import share
+from sfumato.evaluation.calibration import spread_ratio
 from sfumato_image.metrics import psnr
 
 RESULTS = Path(__file__).parent / "results" / "settings.json"
 COLUMNS = {
     "problem": "Task", "solver": "Solver", "settings": "Settings", "pictures": "Photographs",
     "psnr": "PSNR of the mean, dB", "average": "PSNR of the samples' average, dB",
-    "psnr1": "PSNR of one sample, dB", "cov90": "90 % interval covers", "nfe": "Network per sample",
+    "psnr1": "PSNR of one sample, dB", "spread": "Spread over error",
+    "cov90": "90 % interval covers", "nfe": "Network per sample",
 }  # fmt: skip
-FORMATS = {"psnr": ".2f", "average": ".2f", "psnr1": ".2f", "cov90": ".3f", "nfe": ".0f"}
+FORMATS = {
+    "psnr": ".2f",
+    "average": ".2f",
+    "psnr1": ".2f",
+    "spread": ".2f",
+    "cov90": ".3f",
+    "nfe": ".0f",
+}
 Setting = tuple[str, int | None, dict[str, Any]]
 """Name of a solver, steps, options."""
 
@@ -47,6 +56,7 @@ PROXIMAL: list[Setting] = [
     ("proximal", None, {}),
     ("proximal", None, {"inflation": 1.0}),
     ("proximal", None, {"inflation": 2.0}),
+    ("proximal", None, {"inflation": 8.0}),
     ("proximal", None, {"pilot_start": 0.4}),
     ("proximal", None, {"pilot_start": 1.6}),
     ("proximal", None, {"pilot_start": None}),
@@ -56,6 +66,7 @@ FUSED: list[Setting] = [("fused", steps, {"start": 5.0}) for steps in (8, 12, 20
 ROUNDS: list[Setting] = [
     ("fused-gibbs", None, {}),
     ("fused-gibbs", None, {"inflation": 1.0}),
+    ("fused-gibbs", None, {"inflation": 8.0}),
     ("fused-gibbs", None, {"pilot_start": 0.25}),
     ("fused-gibbs", None, {"pilot_start": 1.1}),
     ("fused-gibbs", None, {"pilot_start": None}),
@@ -74,6 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("data", nargs="?", type=Path, help="folder that fetch.py filled")
     parser.add_argument("--tasks", nargs="+", default=list(GRID), choices=list(GRID))
     parser.add_argument("--solvers", nargs="+", help="only these")
+    parser.add_argument("--vary", nargs="+", help="only defaults, and settings of these options")
     parser.add_argument("--prior", default="photo", help="name or folder")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--n", type=int, default=4, help="samples")
@@ -96,6 +108,8 @@ def main(arguments: list[str] | None = None) -> None:
             case = TASKS[task].case(picture, truth)
             for setting in GRID[task]:
                 if options.solvers and setting[0] not in options.solvers:
+                    continue
+                if options.vary and not set(setting[2]) <= set(options.vary):
                     continue
                 began = time.perf_counter()
                 runs.append(measured(case, task, setting, prior, options))
@@ -135,12 +149,16 @@ def measured(
     inside = (case.truth >= low.cpu()) & (case.truth <= high.cpu())
     if case.known is not None:
         inside = inside[(~case.known).expand(inside.shape)]
+    known = torch.zeros_like(case.truth, dtype=torch.bool) if case.known is None else case.known
+    left = ~known.cpu().expand_as(case.truth)
     settings = {} if steps is None else {"steps": steps}
     return {
         "task": task, "solver": solver,
         "settings": ", ".join(f"{k} {v}" for k, v in {**settings, **more}.items()) or "default",
         "psnr": float(psnr(mean, case.truth)), "average": float(psnr(average, case.truth)),
-        "psnr1": float(psnr(samples[0], case.truth)), "cov90": inside.float().mean().item(),
+        "psnr1": float(psnr(samples[0], case.truth)),
+        "spread": spread_ratio(samples.cpu()[:, left], case.truth.cpu()[left]),
+        "cov90": inside.float().mean().item(),
         "nfe": result.nfe,
     }  # fmt: skip
 

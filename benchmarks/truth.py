@@ -60,6 +60,7 @@ EXTRA: tuple[tuple[str, dict[str, Any]], ...] = (
     ("tds", {"particles": 16}),
     ("fused", {"steps": 30, "start": 20.0}),
     ("fused-gibbs", {"inflation": 1.0}),
+    ("proximal", {"inflation": 1.0}),
 )
 
 

@@ -33,6 +33,7 @@ from photos import (
     denoising_psnr,
     filling_psnr,
     grey,
+    largest,
     resized,
     untrained,
     warm,
@@ -68,7 +69,7 @@ class Pictures:
     heights: Tensor
     widths: Tensor
     places: Tensor
-    """Cumulative probability of each picture: its area to the power ¾."""
+    """Cumulative probability of each picture, which grows as the root of its area."""
 
     @classmethod
     def of(cls, pictures: list[np.ndarray], device: torch.device) -> Pictures:
@@ -76,7 +77,7 @@ class Pictures:
         sizes = torch.tensor([p.shape[:2] for p in pictures], device=device)
         areas = sizes.prod(dim=1)
         starts = torch.cat([areas.new_zeros(1), (3 * areas).cumsum(0)[:-1]])
-        weights = areas.double() ** 0.75
+        weights = areas.double().sqrt()
         return cls(flat, starts, sizes[:, 0], sizes[:, 1], (weights / weights.sum()).cumsum(0))
 
     def crops(self, count: int, side: int) -> Tensor:
@@ -116,7 +117,8 @@ def read(folder: Path, device: torch.device) -> tuple[Pictures, Corners]:
         if entry["split"] == "validation":
             return [resized(photo, 640 if longest > 600 else 480)]
         sides = LARGE if longest > 600 else SMALL
-        found = [resized(photo, side) for side in sides if side <= longest]
+        limit = largest(entry["path"], longest)
+        found = [resized(photo, side) for side in sides if side <= limit]
         return [p for p in found if min(p.shape[:2]) >= CROP]
 
     manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))

@@ -25,6 +25,8 @@ from torch import Tensor
 
 from sfumato.denoisers import Estimate
 from sfumato.errors import InvalidOptionError
+from sfumato.inverse.capabilities import data_spread
+from sfumato.inverse.conditioning import widened
 from sfumato.inverse.elements import elements
 from sfumato.inverse.problems import Guide, Problem
 from sfumato.processes import Level, like
@@ -37,9 +39,8 @@ class Fused(Guide):
     """The exact posterior denoiser of masks and of white noise, known or uneven.
 
     Args:
-        inflation: Factor on the variance of draws of x₀. Elements drawn on their own lack the
-            correlations of the truth, and a network takes a part of them out again as noise; 1
-            where nothing is drawn, or the denoiser is exact.
+        inflation: Factor on the variance of draws of x₀, up to what an element has if the prior
+            says nothing (``conditioning.widened``); 1 where nothing is drawn.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"mask", "places", "gaussian", "uneven"})
@@ -59,16 +60,24 @@ class Fused(Guide):
         free = like(t.ratio, x_t).square()
         share = torch.where(measured, free / (free + noise), 0.0)
         z = torch.lerp(x_t / like(t.alpha, x_t), values, share)
-        level = uneven(problem, torch.where(measured, share * noise, free))
+        looks = torch.where(measured, share * noise, free)
+        level = uneven(problem, looks)
         state = like(level.alpha, z) * z
         estimate = problem.denoiser(state, level, problem.condition)
-        sure, spread = measured & (noise == 0), estimate.variance
+        sure, spread = measured & (noise == 0), self.spread(problem, estimate, looks)
         draw = estimate.sampler
         return Estimate(
             torch.where(sure, values, estimate.mean),
-            variance=None if spread is None else torch.where(sure, 0.0, self.inflation * spread),
+            variance=None if spread is None else torch.where(sure, 0.0, spread),
             sampler=None if draw is None else lambda s: torch.where(sure, values, draw(s)),
         )
+
+    def spread(self, problem: Problem, estimate: Estimate, looks: Tensor) -> Tensor | None:
+        """Variance of the elements of a draw; ``looks`` is r² of z."""
+        if estimate.variance is None or self.inflation == 1:
+            return estimate.variance
+        v = data_spread(problem.denoiser) ** 2
+        return widened(estimate.variance, looks * v / (looks + v), self.inflation)
 
 
 def uneven(problem: Problem, variance: Tensor) -> Level:

@@ -7,17 +7,19 @@ guidance and nothing is approximated but the network and the steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from sfumato.inverse.capabilities import require
+from sfumato.denoisers import Condition, Denoiser, Estimate
+from sfumato.inverse.capabilities import abilities, data_spread, require
+from sfumato.inverse.conditioning import widened
 from sfumato.inverse.problems import Callback, Problem, Solver
 from sfumato.noise import Streams
-from sfumato.processes import like
+from sfumato.processes import Gaussian, Level, like
 from sfumato.processes.grids import log_snr
-from sfumato.samplers import DPMSolver, Sampler, Step, run
+from sfumato.samplers import DDPM, DPMSolver, Sampler, Step, run
 
 __all__ = ["Denoising"]
 
@@ -27,21 +29,24 @@ class Denoising(Solver):
     """The reverse process from the level of the noise.
 
     Args:
-        sampler: Rule for one step. The second-order SDE solver has the spread of its limit from
-            10 steps on; calibrated DDPM needs more than 40 (measured with ``photo``).
+        sampler: Rule for one step. If ``None``, calibrated DDPM for networks that report a
+            variance, whose draws are widened (``conditioning.widened``); else the second-order SDE
+            solver, which has the spread of its limit from 10 steps on. For ``photo`` that limit is
+            too narrow: at noise of 25 and 100 of 255 (three held-out photographs) 0.76 and 0.55
+            times the error of the mean, and widened draws 0.94 and 0.81 times.
         steps: Steps from the noise level of y to data.
         end: Smallest noise-to-signal ratio other than 0, as a share of that of y.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"identity", "gaussian", "noisy"})
 
-    sampler: Sampler = field(default_factory=lambda: DPMSolver(order=2, eta=1.0))
+    sampler: Sampler | None = None
     steps: int = 10
     end: float = 0.05
 
     @property
     def lockstep(self) -> bool:
-        return self.sampler.calls(self.steps) is not None
+        return self.sampler is None or self.sampler.calls(self.steps) is not None
 
     @property
     def exact(self) -> bool:
@@ -60,7 +65,34 @@ class Denoising(Solver):
         end = min(max(self.end * ratio, lowest), ratio)
         grid = log_snr(process, self.steps, start=max(ratio, lowest), end=end)
         x = like(process.level(grid[0]).alpha, problem.y) * problem.y
+        denoiser, sampler = problem.denoiser, self.sampler
+        if sampler is None:
+            sampler = DPMSolver(order=2, eta=1.0)
+            if {"learned", "variance"} <= abilities(denoiser):
+                denoiser, sampler = Widened(denoiser), DDPM("calibrated")
         return run(
-            self.sampler, problem.denoiser, x, grid, streams,
+            sampler, denoiser, x, grid, streams,
             condition=problem.condition, callback=callback,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Widened(Denoiser):
+    """A denoiser whose draws are wider than what it reports (``conditioning.widened``)."""
+
+    inner: Denoiser
+
+    @property
+    def process(self) -> Gaussian:  # type: ignore[override]
+        return self.inner.process
+
+    @property
+    def reports_variance(self) -> bool:
+        return self.inner.reports_variance
+
+    def __call__(self, x_t: Tensor, t: Level, condition: Condition = None) -> Estimate:
+        estimate = self.inner(x_t, t, condition)
+        if estimate.variance is None:
+            return estimate
+        v, free = data_spread(self.inner) ** 2, like(t.ratio, x_t).square()
+        return Estimate(estimate.mean, variance=widened(estimate.variance, free * v / (free + v)))
