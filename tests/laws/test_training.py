@@ -139,6 +139,7 @@ def test_accumulated_batches_equal_one_large_batch() -> None:
 
 
 WORKER = """
+import os
 import sys
 sys.path.insert(0, sys.argv[1])
 from dataclasses import replace
@@ -154,7 +155,9 @@ losses = [s.loss for s in loop(
     denoiser, Ellipse(10), replace(CONFIG, batch=2), accelerator=accelerator)]
 if accelerator.is_main_process:
     save_file(denoiser.network.state_dict(), sys.argv[2])
+accelerator.wait_for_everyone()
 accelerator.end_training()
+os._exit(0)  # all is written; tearing gloo's threads down aborts now and then on a busy machine
 """
 
 
