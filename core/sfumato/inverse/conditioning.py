@@ -166,7 +166,7 @@ def widened(variance: Tensor, widest: Tensor, factor: float = INFLATION) -> Tens
     inflated = factor * variance
     if factor <= 1:
         return inflated
-    return inflated.clamp_(max=widest.to(inflated)).clamp_(min=variance)
+    return inflated.clamp(max=widest.to(inflated)).clamp_(min=variance)
 
 
 def simulated(problem: Problem, streams: Streams) -> Tensor:

@@ -22,6 +22,9 @@ def test_a_draw_is_no_wider_than_without_a_prior_and_no_narrower_than_reported()
     torch.testing.assert_close(widened(variance, widest, 4.0), torch.tensor([0.4, 2.0, 2.0, 3.0]))
     assert torch.equal(widened(variance, widest, 1.0), variance)
     torch.testing.assert_close(widened(variance, widest, 0.5), variance / 2)
+    # one variance for all elements, one bound per item
+    per_item = widened(torch.tensor([1.0]), torch.tensor([[2.0], [0.5]]), 4.0)
+    assert torch.equal(per_item, torch.tensor([[2.0], [1.0]]))
 
 
 @pytest.mark.parametrize("solver", ["fused-gibbs", "proximal"])
