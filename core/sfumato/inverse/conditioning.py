@@ -24,7 +24,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sfumato.denoisers import Estimate
+from sfumato.denoisers import Denoiser, Estimate
+from sfumato.denoisers.base import layers
+from sfumato.denoisers.equal_channels import EqualChannels
 from sfumato.inverse.capabilities import data_spread
 from sfumato.inverse.operators import Linear
 from sfumato.inverse.problems import Problem
@@ -36,10 +38,12 @@ from sfumato.processes import Level, like
 __all__ = [
     "INFLATION",
     "Conditioning",
+    "draw_inflation",
     "independent",
     "isotropic",
     "simulated",
     "square_root",
+    "unexplained",
     "widened",
 ]
 
@@ -148,7 +152,30 @@ def independent(problem: Problem, x_hat: Tensor, variance: Tensor, gain: Tensor)
     return Estimate(mean, variance=left.add_(K**2 * problem.noise))
 
 
-def widened(variance: Tensor, widest: Tensor, factor: float = INFLATION) -> Tensor:
+def draw_inflation(denoiser: Denoiser) -> float:
+    """Factor on the reported variance for draws of x₀.
+
+    Where one grey channel stands for several, white noise of it is in all of them, and none of it
+    is in colours, from which the network would take it out: so it needs that much less.
+    """
+    for layer in layers(denoiser):
+        if isinstance(layer, EqualChannels):
+            return max(1.0, INFLATION / layer.channels)
+    return INFLATION
+
+
+def unexplained(looks: Tensor, denoiser: Denoiser) -> Tensor:
+    """r² = ρ²v/(ρ² + v), the variance of x₀ if the prior knows only that of its data, v.
+
+    Args:
+        looks: ρ², the variance at which x₀ is seen; of any shape.
+        denoiser: Says v.
+    """
+    v = data_spread(denoiser) ** 2
+    return looks * v / (looks + v)
+
+
+def widened(variance: Tensor, widest: Tensor, factor: float) -> Tensor:
     """Variance of the elements of a draw of x₀, given what the denoiser reports.
 
     Draws of independent elements lack the correlations of the truth, so the next evaluation takes a
@@ -161,7 +188,7 @@ def widened(variance: Tensor, widest: Tensor, factor: float = INFLATION) -> Tens
     Args:
         variance: What the denoiser reports.
         widest: r², broadcastable to it.
-        factor: On the reported variance.
+        factor: On the reported variance; ``draw_inflation``, if the user says nothing.
     """
     inflated = factor * variance
     if factor <= 1:

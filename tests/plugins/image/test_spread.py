@@ -43,9 +43,11 @@ def operators() -> dict[str, tuple[Linear, float]]:
     }
 
 
+@pytest.mark.parametrize("grey", [False, True], ids=["colour", "grey"])
 @pytest.mark.parametrize("name", ["enlarge", "deblur", "denoise", "fill"])
-def test_samples_spread_as_far_as_their_mean_errs(name: str) -> None:
+def test_samples_spread_as_far_as_their_mean_errs(name: str, grey: bool) -> None:
     truth, (operator, sigma) = truths(), operators()[name]
+    truth = truth.mean(dim=1, keepdim=True) if grey else truth
     y = operator(truth)
     y = y + sigma * Streams.count(0, len(y)).normal(y)
     result = sf.reconstruct(prior(), operator, y, n=COUNT)

@@ -25,8 +25,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Estimate
 from sfumato.errors import InvalidOptionError
-from sfumato.inverse.capabilities import data_spread
-from sfumato.inverse.conditioning import widened
+from sfumato.inverse.conditioning import draw_inflation, unexplained, widened
 from sfumato.inverse.elements import elements
 from sfumato.inverse.problems import Guide, Problem
 from sfumato.processes import Level, like
@@ -40,15 +39,16 @@ class Fused(Guide):
 
     Args:
         inflation: Factor on the variance of draws of x₀, up to what an element has if the prior
-            says nothing (``conditioning.widened``); 1 where nothing is drawn.
+            says nothing (``conditioning.widened``); 1 where nothing is drawn, ``None`` for
+            ``draw_inflation``.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"mask", "places", "gaussian", "uneven"})
 
-    inflation: float = 1.0
+    inflation: float | None = 1.0
 
     def __post_init__(self) -> None:
-        if not self.inflation >= 0:
+        if self.inflation is not None and not self.inflation >= 0:
             raise InvalidOptionError("Fused", f"inflation={self.inflation}", "use 0 or more")
 
     @property
@@ -76,8 +76,8 @@ class Fused(Guide):
         """Variance of the elements of a draw; ``looks`` is r² of z."""
         if estimate.variance is None or self.inflation == 1:
             return estimate.variance
-        v = data_spread(problem.denoiser) ** 2
-        return widened(estimate.variance, looks * v / (looks + v), self.inflation)
+        factor = draw_inflation(problem.denoiser) if self.inflation is None else self.inflation
+        return widened(estimate.variance, unexplained(looks, problem.denoiser), factor)
 
 
 def uneven(problem: Problem, variance: Tensor) -> Level:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
 from sfumato.inverse.capabilities import data_spread
-from sfumato.inverse.conditioning import INFLATION, isotropic
+from sfumato.inverse.conditioning import draw_inflation, isotropic
 from sfumato.inverse.guides.proximal import Proximal
 from sfumato.inverse.likelihoods import Gaussian as GaussianNoise
 from sfumato.inverse.operators import Linear
@@ -49,10 +49,9 @@ class Matched(Guide):
     """Proximal guidance with the noise matched by moments at every call.
 
     Args:
-        inflation: As in ``Proximal``, but ``None`` is half of ``INFLATION``, because no quick
+        inflation: As in ``Proximal``, but ``None`` is half of ``draw_inflation``, because no quick
             estimate holds the mean here, and wider draws cost it (``photo``, JPEG of quality 10:
-            0.1 dB at 2, 0.5 at 4). Where x has one channel it is 1: a network tells noise of
-            independent elements from a picture by its colours, and in grey it keeps more of it.
+            0.1 dB at 2, 0.5 at 4).
         iterations: As in ``Proximal``.
         tolerance: As in ``Proximal``.
     """
@@ -81,8 +80,7 @@ class Matched(Guide):
         matched = Problem(Known(problem.denoiser, estimate), gaussian, operator.restrict(y))
         inflation = self.inflation
         if inflation is None:
-            grey = x_t.ndim > 2 and x_t.shape[1] == 1
-            inflation = 1.0 if grey else INFLATION / 2
+            inflation = max(1.0, draw_inflation(problem.denoiser) / 2)
         return self.proximal(inflation)(matched, x_t, t)
 
 

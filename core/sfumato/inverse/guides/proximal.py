@@ -33,7 +33,13 @@ from torch import Tensor
 from sfumato.denoisers import Estimate
 from sfumato.errors import InvalidOptionError
 from sfumato.inverse.capabilities import data_spread
-from sfumato.inverse.conditioning import INFLATION, independent, isotropic, simulated, widened
+from sfumato.inverse.conditioning import (
+    draw_inflation,
+    independent,
+    isotropic,
+    simulated,
+    widened,
+)
 from sfumato.inverse.problems import Deferred, Guide, Problem
 from sfumato.inverse.standard import Selection
 from sfumato.noise import Streams
@@ -48,8 +54,8 @@ class Proximal(Guide):
 
     Args:
         inflation: Factor on the learned variance, up to r² (``conditioning.widened``); if ``None``,
-            ``INFLATION``, less a quarter of it times the share of elements that y shows, which y
-            puts right itself.
+            ``draw_inflation``, less a quarter of it times the share of elements that y shows,
+            which y puts right itself.
         iterations: Largest number of products with A and A* where no closed form is known.
         tolerance: Relative residual at which an item stops earlier.
         settled: Noise-to-signal ratio σ/α at and below which gain and spread are the learned ones,
@@ -78,7 +84,7 @@ class Proximal(Guide):
         inflation = self.inflation
         if inflation is None:
             shown = min(1.0, operator.observed(problem.y) / x_hat[0].numel())
-            inflation = INFLATION * (1 - shown / 4)
+            inflation = max(1.0, draw_inflation(problem.denoiser) * (1 - shown / 4))
         widest = r2 = isotropic(problem, estimate, t, data_spread(problem.denoiser))
         noisy = bool((problem.noise > 0).any())
         if noisy and t.ratio.max().item() <= self.settled:

@@ -13,8 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from sfumato.denoisers import Condition, Denoiser, Estimate
-from sfumato.inverse.capabilities import abilities, data_spread, require
-from sfumato.inverse.conditioning import widened
+from sfumato.inverse.capabilities import abilities, require
+from sfumato.inverse.conditioning import draw_inflation, unexplained, widened
 from sfumato.inverse.problems import Callback, Problem, Solver
 from sfumato.noise import Streams
 from sfumato.processes import Gaussian, Level, like
@@ -94,5 +94,6 @@ class Widened(Denoiser):
         estimate = self.inner(x_t, t, condition)
         if estimate.variance is None:
             return estimate
-        v, free = data_spread(self.inner) ** 2, like(t.ratio, x_t).square()
-        return Estimate(estimate.mean, variance=widened(estimate.variance, free * v / (free + v)))
+        widest = unexplained(like(t.ratio, x_t).square(), self.inner)
+        spread = widened(estimate.variance, widest, draw_inflation(self.inner))
+        return Estimate(estimate.mean, variance=spread)
