@@ -26,7 +26,7 @@ from sfumato.noise import Streams
 from sfumato.priors import Prior
 from sfumato.processes import EDM, VP, Flow, Gaussian, Level
 from sfumato.training import TrainConfig
-from sfumato.training.uneven import LEARNT, uneven_level, uneven_weight
+from sfumato.training.uneven import LEARNT, uneven_level, uneven_share, uneven_weight
 
 PROCESSES = [Gaussian(EDM()), Gaussian(VP()), Gaussian(Flow())]
 SPACE = (16, 24)
@@ -180,15 +180,24 @@ def test_a_factor_on_the_variance_without_sense_is_refused() -> None:
 
 def test_training_draws_levels_that_follow_from_seed_and_number() -> None:
     process = PROCESSES[0]
-    config = TrainConfig(uneven=0.5, seed=3)
+    config = TrainConfig(seed=3)
     even = process.level(torch.linspace(0.2, 0.8, 40, dtype=torch.float64))
-    level = uneven_level(process, even, range(40), config, SPACE)
-    alone = uneven_level(process, process.level(even.t[7:8]), [7], config, SPACE)
+    level = uneven_level(process, even, range(40), config, SPACE, share=0.5)
+    alone = uneven_level(process, process.level(even.t[7:8]), [7], config, SPACE, share=0.5)
     assert torch.equal(level.sigma[7:8], alone.sigma)
     rows = level.sigma.flatten(1)
     uneven = (rows.amax(dim=1) > rows.amin(dim=1)).double().mean()
     assert 0.5 - 4 * math.sqrt(0.25 / 40) < uneven < 0.5 + 4 * math.sqrt(0.25 / 40)
     assert torch.allclose(process.level(level.t).sigma, rows.amax(dim=1))
+
+
+def test_networks_with_a_noise_map_are_trained_on_uneven_levels_unless_told_otherwise() -> None:
+    with_map = untrained()
+    without = Preconditioned(UNet(channels=1, widths=(8,), blocks=(1,)), PROCESSES[0])
+    assert uneven_share(with_map, TrainConfig()) == 0.5
+    assert uneven_share(without, TrainConfig()) == 0
+    assert uneven_share(with_map, TrainConfig(uneven=0.0)) == 0
+    assert uneven_share(with_map, TrainConfig(weight="likelihood")) == 0
 
 
 def test_known_elements_have_no_weight_in_the_loss() -> None:

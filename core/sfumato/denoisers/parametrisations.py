@@ -14,6 +14,16 @@ with (α, σ) those of the process at time t:
     edm     Karras et al. (2022, table 1) on x_t/α with noise level σ/α.
 
 Training reverses the row: the network's target is (x₀ − c_skip x_t)/c_out.
+
+The row ``edm`` is Bayes' rule for data of mean 0 and deviation s. Where levels differ from element
+to element, neighbours say more (``surroundings``: mean f, deviation s√v), and a network that takes
+it (``filling``) has the same rule for N(f, s²v): with r = σ/α and g = v/(v + r²/s²),
+
+    c_skip = g/α    c_out = r √g    c_shift = (1 − g) f    c_in = that of edm, times s/√(s² + r²),
+
+c_shift being added to c_skip x_t, and given to the network beside the input. The network is then
+asked for what neighbours leave open alone, and sees no noise where nothing was measured. Items
+whose elements are all at one level keep the plain row.
 """
 
 from __future__ import annotations
@@ -27,6 +37,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.denoisers.base import Condition, Denoiser, Estimate
+from sfumato.denoisers.surroundings import surroundings
 from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.processes import Gaussian, Level, combine, like
 
@@ -46,6 +57,8 @@ class Row(Generic[N]):
     out: N
     scale: N
     """c_in."""
+    shift: Tensor | None = None
+    """c_shift, where neighbours are heard."""
 
 
 Coefficients = Row[Tensor]
@@ -147,14 +160,21 @@ class Preconditioned(Denoiser):
             raise InvalidOptionError(
                 "denoiser", f"mirrors={self.mirrors}", "use different axes out of -1, -2 and -3"
             )
+        if self.prediction != "edm" and self.fills:
+            raise InvalidOptionError(
+                "denoiser", f"prediction={self.prediction!r} with a network that fills in",
+                "use 'edm', or a network without filling",
+            )  # fmt: skip
 
     def __call__(
         self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
     ) -> Estimate:
-        c = PARAMETRISATIONS[self.prediction](*t.scales, self.spread)
+        c = self.row(x_t, t)
         output = self.evaluate(x_t, t, c, condition)
         predicted, second = output.chunk(2, dim=1) if self.head else (output, None)
         mean = combine(c.skip, x_t, c.out, predicted)
+        if c.shift is not None:
+            mean = mean.add_(c.shift)
         if self.range is not None:
             mean = mean.clamp(*self.range)
         if second is None:
@@ -164,8 +184,15 @@ class Preconditioned(Denoiser):
         return Estimate(mean, variance=like(c.out**2, x_t) * second.clamp(-12, 6).exp_())
 
     def coefficients(self, t: Level) -> Coefficients:
-        """This denoiser's row at level ``t``."""
+        """This denoiser's row at level ``t``, if neighbours are not heard."""
         return coefficients(self.prediction, t, self.spread)
+
+    def row(self, x_t: Float[Tensor, "batch *x"], t: Level) -> Row[Any]:
+        """This denoiser's row for states at level ``t``."""
+        plain = PARAMETRISATIONS[self.prediction](*t.scales, self.spread)
+        if t.uneven and self.fills:
+            return informed(plain, x_t, t, self.spread)
+        return plain
 
     def evaluate(self, x_t: Tensor, t: Level, c: Row[Any], condition: Condition = None) -> Tensor:
         """F(c_in x_t, c_noise), in the network's dtype inside and the state's dtype outside."""
@@ -177,6 +204,8 @@ class Preconditioned(Denoiser):
             below = (label - like(noisiest, label))[:, :1]
             told["noise_map"] = below.expand(len(x_t), 1, *x_t.shape[2:])
             label = noisiest
+        if c.shift is not None:
+            told["filled"] = (c.shift / self.spread).to(dtype)
         scaled = (like(c.scale, x_t) * x_t).to(dtype)
         output = self.network(scaled, label.expand(x_t.shape[0]), **told)
         return output.to(x_t.dtype)
@@ -193,7 +222,17 @@ class Preconditioned(Denoiser):
     @property
     def takes_uneven(self) -> bool:
         """Whether levels may differ from element to element."""
-        return bool(getattr(self.network, "noise_map", False))
+        return bool(getattr(self.bare, "noise_map", False))
+
+    @property
+    def fills(self) -> bool:
+        """Whether the network takes what neighbours say."""
+        return bool(getattr(self.bare, "filling", False))
+
+    @property
+    def bare(self) -> Any:
+        """The network without the wrapper that it has where several processes train it."""
+        return getattr(self.network, "module", self.network)
 
     @property
     def dtype(self) -> torch.dtype | None:
@@ -214,6 +253,24 @@ class Preconditioned(Denoiser):
         return next(self.network.parameters(), None)
 
     def target(self, x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
-        """What the network should output: (x₀ − c_skip x_t)/c_out."""
-        c = self.coefficients(t)
-        return (x_0 - like(c.skip, x_t) * x_t) / like(c.out, x_t)
+        """What the network should output: (x₀ − c_skip x_t − c_shift)/c_out."""
+        c = self.row(x_t, t)
+        rest = x_0 - like(c.skip, x_t) * x_t
+        asked: Tensor = (rest if c.shift is None else rest - c.shift) / like(c.out, x_t)
+        return asked
+
+
+def informed(plain: Row[Any], x_t: Tensor, t: Level, spread: float) -> Row[Any]:
+    """The row ``edm`` with what neighbours say; ``plain`` for items at one level."""
+    trailing = [1] * (x_t.ndim - 1)
+    r = like(t.ratio, x_t)[:, :1].expand(len(x_t), 1, *x_t.shape[2:]) / spread
+    f, v = surroundings(x_t / like(t.alpha, x_t), r)
+    even = (r == r.flatten(1).amax(dim=1).reshape(-1, *trailing)).flatten(1).all(dim=1)
+    even = even.reshape(-1, *trailing)
+    gain, power, scale = v / (v + r.square()), r.square(), like(plain.scale, x_t)
+    return Row(
+        skip=torch.where(even, like(plain.skip, x_t), gain / like(t.alpha, x_t)),
+        out=torch.where(even, like(plain.out, x_t), (gain * power).sqrt() * spread),
+        scale=torch.where(even, scale, scale / (1 + power).sqrt()),
+        shift=torch.where(even, 0.0, (1 - gain) * f),
+    )

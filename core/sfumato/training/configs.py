@@ -92,7 +92,8 @@ class TrainConfig:
         times_mean: Mean of ln σ/α in ``log-normal``.
         times_std: Its standard deviation.
         uneven: Share of the items whose elements are at levels of their own, for networks with a
-            noise map; see ``sfumato.training.uneven``.
+            noise map; see ``sfumato.training.uneven``. If not given, half of them for such
+            networks, so that training on keeps what they know of filling in, and none for others.
         coupling: ``drawn`` pairs data with noise, or with the other data set of ``Pairs``, as they
             come; ``optimal`` at the least cost within a forward pass, which makes flows straighter.
         low_discrepancy: Whether the times of a batch are spread evenly (Kingma et al., 2021).
@@ -135,7 +136,7 @@ class TrainConfig:
     times: TimesName = "log-normal"
     times_mean: float = -1.2
     times_std: float = 1.2
-    uneven: float = 0.0
+    uneven: float | None = None
     coupling: CouplingName = "drawn"
     low_discrepancy: bool = False
     variance_weight: float = 0.05
@@ -168,7 +169,7 @@ class TrainConfig:
             value = getattr(self, name)
             demand("training", self, name, value is None or 0 <= value < 1, "use [0, 1)")
         demand("training", self, "decay", 0 < self.decay <= 1, "use a share in (0, 1]")
-        demand("training", self, "uneven", 0 <= self.uneven <= 1, "use [0, 1]")
+        demand("training", self, "uneven", 0 <= (self.uneven or 0) <= 1, "use [0, 1]")
         density = not (self.uneven and self.weight == "likelihood")
         demand("training", self, "uneven", density, "uneven levels have no density; weigh by edm")
         aware = self.times != "loss-aware" or self.weight == "likelihood"

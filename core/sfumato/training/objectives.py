@@ -5,6 +5,8 @@ The loop, validation, resuming, averaging and adapters are the same for signals 
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ from sfumato.training.feeds import Batch
 from sfumato.training.losses import Losses, denoising_loss, hide_labels, weight
 from sfumato.training.times import Times, times
 from sfumato.training.token_losses import token_loss
-from sfumato.training.uneven import uneven_level, uneven_weight
+from sfumato.training.uneven import uneven_level, uneven_share, uneven_weight
 
 __all__ = ["Trainable", "batch_losses"]
 
@@ -61,11 +63,17 @@ def signal_losses(
     x_0 = codec.encode(batch.x.to(device=device, dtype=denoiser.dtype, non_blocking=True))
     x_0 = denoiser.process.analyse(x_0)
     level = denoiser.process.level(distribution.quantile(denoiser.process, u))
-    w = weight(config.weight, denoiser, level, gamma=config.gamma, times=distribution)
-    if config.uneven:
-        level = uneven_level(denoiser.process, level, batch.numbers, config, x_0.shape[2:])
-        w = uneven_weight(config.weight, denoiser, level, config.gamma)
-    classes = getattr(getattr(denoiser.network, "module", denoiser.network), "classes", 0)
+    w: Tensor | functools.partial[Tensor]
+    paired = PARTNER in batch.condition  # whose elements are of other data, and not noise
+    share = 0.0 if paired and config.uneven is None else uneven_share(denoiser, config)
+    if share:
+        level = uneven_level(
+            denoiser.process, level, batch.numbers, config, x_0.shape[2:], share=share
+        )
+        w = functools.partial(uneven_weight, config.weight, denoiser, level, config.gamma)
+    else:
+        w = weight(config.weight, denoiser, level, gamma=config.gamma, times=distribution)
+    classes = getattr(denoiser.bare, "classes", 0)
     check_labels(batch, classes)
     condition = {key: value.to(device, non_blocking=True) for key, value in batch.condition.items()}
     if "label" in condition and classes:

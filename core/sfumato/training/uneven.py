@@ -6,7 +6,7 @@ the noisiest. A network that has seen such states knows E[x₀ | x_t, y] for eve
 kind, where a network trained on even levels needs a guide's approximation.
 
 An uneven item keeps a random set of its elements below the level of the rest: blobs between one and
-16 elements wide, of a share drawn uniformly; their level is the lowest for half of the items, and
+16 elements wide, of a share drawn uniformly; their level is the lowest for most of the items, and
 log-uniform for the others. Half of the uneven items have their noisiest elements where nothing of
 the data is left to see, so that what is learnt there is to fill in.
 """
@@ -20,18 +20,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sfumato.denoisers import Preconditioned
+from sfumato.denoisers import Coefficients, Preconditioned
 from sfumato.noise import Streams, derive
 from sfumato.processes import Gaussian, Level
 from sfumato.training.configs import TrainConfig
 from sfumato.training.losses import weight
 
-__all__ = ["uneven_level", "uneven_weight"]
+__all__ = ["uneven_level", "uneven_share", "uneven_weight"]
 
-WIDTHS = (1, 1, 2, 4, 8, 16)
-"""Widths of blobs, drawn with equal chance."""
+WIDTHS = (1, 1, 1, 1, 2, 4, 8, 16)
+"""Widths of blobs, drawn with equal chance: half of the patterns are of single elements."""
+LOWEST = 0.7
+"""Share of the uneven items whose known elements are at the lowest level."""
 BLIND = 1.0
 """σ/α above which little of the data is seen; between it and the largest, ln σ/α is uniform."""
+DEFAULT = 0.5
+"""Share of uneven items for networks with a noise map."""
 LEARNT = 0.01
 """σ/α below which an element is taken to be known, and its error has no weight."""
 
@@ -42,8 +46,10 @@ def uneven_level(
     numbers: Sequence[int],
     config: TrainConfig,
     space: Sequence[int],
+    *,
+    share: float,
 ) -> Level:
-    """``level``, with a share ``config.uneven`` of the items made uneven.
+    """``level``, with some of the items made uneven.
 
     Args:
         process: Of the levels.
@@ -51,6 +57,7 @@ def uneven_level(
         numbers: Global sample numbers, from which the draws follow.
         config: Settings.
         space: Spatial shape of an item.
+        share: Chance of an item to be made uneven.
 
     Returns:
         A level of shape ``[batch, 1, *space]``.
@@ -64,12 +71,12 @@ def uneven_level(
         u = torch.rand(5, dtype=torch.float64, generator=generator).tolist()
         top = log_ratio
         row = torch.full(tuple(space), top, dtype=torch.float64)
-        if u[0] < config.uneven:
+        if u[0] < share:
             if u[1] < 0.5:
                 start = max(math.log(BLIND), low)
                 top = start + (high - start) * 2 * u[1]
                 row.fill_(top)
-            known = low if u[2] < 0.5 else low + (top - low) * (2 * u[2] - 1)
+            known = low if u[2] < LOWEST else low + (top - low) * (u[2] - LOWEST) / (1 - LOWEST)
             field = blobs(space, WIDTHS[int(u[3] * len(WIDTHS))], generator)
             row[field < field.flatten().quantile(u[4])] = known
         rows.append(row)
@@ -81,10 +88,23 @@ def uneven_level(
     return Level(noisiest, each.alpha, each.sigma, process)
 
 
-def uneven_weight(name: str, denoiser: Preconditioned, level: Level, gamma: float) -> Tensor:
-    """The weight ``name`` of every element; none where it is known."""
-    w = weight(name, denoiser, level, gamma=gamma)
-    return w * (level.ratio >= LEARNT)
+def uneven_share(denoiser: Preconditioned, config: TrainConfig) -> float:
+    """What ``config.uneven`` means for a network."""
+    if config.uneven is not None:
+        return config.uneven
+    return DEFAULT if denoiser.takes_uneven and config.weight != "likelihood" else 0.0
+
+
+def uneven_weight(
+    name: str,
+    denoiser: Preconditioned,
+    level: Level,
+    gamma: float,
+    row: Coefficients | None = None,
+) -> Tensor:
+    """The weight ``name`` of every element; none where it is known. Arguments of ``weight``."""
+    w = weight(name, denoiser, level, gamma=gamma, row=row)
+    return w * (level.ratio >= LEARNT).to(w.device)
 
 
 def blobs(space: Sequence[int], width: int, generator: torch.Generator) -> Tensor:
