@@ -15,15 +15,10 @@ with (α, σ) those of the process at time t:
 
 Training reverses the row: the network's target is (x₀ − c_skip x_t)/c_out.
 
-The row ``edm`` is Bayes' rule for data of mean 0 and deviation s. Where levels differ from element
-to element, neighbours say more (``surroundings``: mean f, deviation s√v), and a network that takes
-it (``filling``) has the same rule for N(f, s²v): with r = σ/α and g = v/(v + r²/s²),
-
-    c_skip = g/α    c_out = r √g    c_shift = (1 − g) f    c_in = that of edm, times s/√(s² + r²),
-
-c_shift being added to c_skip x_t, and given to the network beside the input. The network is then
-asked for what neighbours leave open alone, and sees no noise where nothing was measured. Items
-whose elements are all at one level keep the plain row.
+Where levels differ from element to element, a network made for it (``filling``) is first told what
+neighbours say (``surroundings``). That makes of x_t a better look at x₀, whose own levels take the
+place of those of x_t in all of the above; beside it the network gets x_t and by how much the levels
+fell. Items whose elements are all at one level are left as they are.
 """
 
 from __future__ import annotations
@@ -57,8 +52,6 @@ class Row(Generic[N]):
     out: N
     scale: N
     """c_in."""
-    shift: Tensor | None = None
-    """c_shift, where neighbours are heard."""
 
 
 Coefficients = Row[Tensor]
@@ -160,21 +153,15 @@ class Preconditioned(Denoiser):
             raise InvalidOptionError(
                 "denoiser", f"mirrors={self.mirrors}", "use different axes out of -1, -2 and -3"
             )
-        if self.prediction != "edm" and self.fills:
-            raise InvalidOptionError(
-                "denoiser", f"prediction={self.prediction!r} with a network that fills in",
-                "use 'edm', or a network without filling",
-            )  # fmt: skip
 
     def __call__(
         self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
     ) -> Estimate:
-        c = self.row(x_t, t)
+        x_t, t, condition = self.informed(x_t, t, condition)
+        c = PARAMETRISATIONS[self.prediction](*t.scales, self.spread)
         output = self.evaluate(x_t, t, c, condition)
         predicted, second = output.chunk(2, dim=1) if self.head else (output, None)
         mean = combine(c.skip, x_t, c.out, predicted)
-        if c.shift is not None:
-            mean = mean.add_(c.shift)
         if self.range is not None:
             mean = mean.clamp(*self.range)
         if second is None:
@@ -184,15 +171,31 @@ class Preconditioned(Denoiser):
         return Estimate(mean, variance=like(c.out**2, x_t) * second.clamp(-12, 6).exp_())
 
     def coefficients(self, t: Level) -> Coefficients:
-        """This denoiser's row at level ``t``, if neighbours are not heard."""
+        """This denoiser's row at level ``t``."""
         return coefficients(self.prediction, t, self.spread)
 
-    def row(self, x_t: Float[Tensor, "batch *x"], t: Level) -> Row[Any]:
-        """This denoiser's row for states at level ``t``."""
-        plain = PARAMETRISATIONS[self.prediction](*t.scales, self.spread)
-        if t.uneven and self.fills:
-            return informed(plain, x_t, t, self.spread)
-        return plain
+    def informed(
+        self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
+    ) -> tuple[Tensor, Level, Condition]:
+        """State, level and what the network is told, with what neighbours say where it takes it."""
+        if not (t.uneven and self.fills):
+            return x_t, t, condition
+        r = (like(t.ratio, x_t)[:, :1] / self.spread).expand(len(x_t), 1, *x_t.shape[2:])
+        found, variance = surroundings(like(1 / t.alpha, x_t) * x_t / self.spread, r)
+        trailing = [1] * (x_t.ndim - 1)
+        even = (r == r.flatten(1)[:, :1].reshape(-1, *trailing)).flatten(1).all(dim=1)
+        even = even.reshape(-1, *trailing)
+        below = torch.where(even, 0.0, (variance.log() / 2 - r.log()) / 4)
+        own = like(1 / t.alpha, x_t) * x_t / self.spread
+        beside = torch.where(even, 0.0, own / (1 + r.square()))
+        ratio = torch.where(even, r, variance.sqrt()).double() * self.spread
+        schedule = self.process.schedule
+        each = self.process.level(schedule.time_of(ratio.log().cpu()))
+        noisiest = schedule.time_of(ratio.flatten(1).amax(dim=1).log().cpu())
+        level = Level(noisiest, each.alpha, each.sigma, self.process)
+        x = torch.where(even, x_t, like(each.alpha, x_t) * found * self.spread)
+        told = {**(condition or {}), "filled": torch.cat([beside, below], dim=1)}
+        return x, level, told
 
     def evaluate(self, x_t: Tensor, t: Level, c: Row[Any], condition: Condition = None) -> Tensor:
         """F(c_in x_t, c_noise), in the network's dtype inside and the state's dtype outside."""
@@ -204,8 +207,6 @@ class Preconditioned(Denoiser):
             below = (label - like(noisiest, label))[:, :1]
             told["noise_map"] = below.expand(len(x_t), 1, *x_t.shape[2:])
             label = noisiest
-        if c.shift is not None:
-            told["filled"] = (c.shift / self.spread).to(dtype)
         scaled = (like(c.scale, x_t) * x_t).to(dtype)
         output = self.network(scaled, label.expand(x_t.shape[0]), **told)
         return output.to(x_t.dtype)
@@ -226,7 +227,7 @@ class Preconditioned(Denoiser):
 
     @property
     def fills(self) -> bool:
-        """Whether the network takes what neighbours say."""
+        """Whether the network is told what neighbours say."""
         return bool(getattr(self.bare, "filling", False))
 
     @property
@@ -253,24 +254,6 @@ class Preconditioned(Denoiser):
         return next(self.network.parameters(), None)
 
     def target(self, x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
-        """What the network should output: (x₀ − c_skip x_t − c_shift)/c_out."""
-        c = self.row(x_t, t)
-        rest = x_0 - like(c.skip, x_t) * x_t
-        asked: Tensor = (rest if c.shift is None else rest - c.shift) / like(c.out, x_t)
-        return asked
-
-
-def informed(plain: Row[Any], x_t: Tensor, t: Level, spread: float) -> Row[Any]:
-    """The row ``edm`` with what neighbours say; ``plain`` for items at one level."""
-    trailing = [1] * (x_t.ndim - 1)
-    r = like(t.ratio, x_t)[:, :1].expand(len(x_t), 1, *x_t.shape[2:]) / spread
-    f, v = surroundings(x_t / like(t.alpha, x_t), r)
-    even = (r == r.flatten(1).amax(dim=1).reshape(-1, *trailing)).flatten(1).all(dim=1)
-    even = even.reshape(-1, *trailing)
-    gain, power, scale = v / (v + r.square()), r.square(), like(plain.scale, x_t)
-    return Row(
-        skip=torch.where(even, like(plain.skip, x_t), gain / like(t.alpha, x_t)),
-        out=torch.where(even, like(plain.out, x_t), (gain * power).sqrt() * spread),
-        scale=torch.where(even, scale, scale / (1 + power).sqrt()),
-        shift=torch.where(even, 0.0, (1 - gain) * f),
-    )
+        """What the network should output: (x₀ − c_skip x_t)/c_out."""
+        c = self.coefficients(t)
+        return (x_0 - like(c.skip, x_t) * x_t) / like(c.out, x_t)

@@ -107,7 +107,7 @@ class UNet(nn.Module):
             nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
         self.label = nn.Embedding(classes + 1, embedding) if classes else None
-        inputs = channels * (1 + 2 * len(self.fourier) + filling) + noise_map
+        inputs = channels * (1 + 2 * len(self.fourier)) + noise_map + filling * (channels + 1)
         self.first = conv(inputs * fold**dimensions, widths[0], 3, padding=1)
 
         def stack(level: int) -> nn.ModuleList:
@@ -134,7 +134,7 @@ class UNet(nn.Module):
         *,
         label: Int[Tensor, " batch"] | None = None,
         noise_map: Float[Tensor, "batch one *space"] | None = None,
-        filled: Float[Tensor, "batch channels *space"] | None = None,
+        filled: Float[Tensor, "batch more *space"] | None = None,
     ) -> Float[Tensor, "batch outputs *space"]:
         """Returns the mean, followed along the channel axis by the log-variance if there is one.
 
@@ -160,7 +160,8 @@ class UNet(nn.Module):
             even = x.new_zeros(x.shape[0], 1, *x.shape[2:])
             seen.append(even if noise_map is None else noise_map)
         if self.filling:
-            seen.append(torch.zeros_like(x) if filled is None else filled)
+            nothing = x.new_zeros(x.shape[0], self.channels + 1, *x.shape[2:])
+            seen.append(nothing if filled is None else filled)
         h = self.first(laid_out(fold(torch.cat(seen, dim=1), self.fold)))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):

@@ -98,9 +98,8 @@ def weight(
     *,
     gamma: float = 5.0,
     times: Times | None = None,
-    row: Coefficients | None = None,
 ) -> Tensor:
-    """w(t) for the squared error of x₀.
+    """w(t) for the squared error of x₀, float64.
 
     Args:
         name: Row of the table above.
@@ -108,7 +107,6 @@ def weight(
         level: One level, or one per item.
         gamma: Of ``min-snr``.
         times: How the levels were drawn; ``likelihood`` divides by their density.
-        row: Coefficients in use, where they depend on more than the level (``Preconditioned.row``).
 
     Raises:
         UnknownNameError: If the table has no such row.
@@ -121,7 +119,7 @@ def weight(
             "training", "weight=likelihood with levels that differ between elements",
             "use weight=edm or soft: such levels have no common density",
         )  # fmt: skip
-    w = WEIGHTS[name](level, row or denoiser.coefficients(level), gamma)
+    w = WEIGHTS[name](level, denoiser.coefficients(level), gamma)
     if name == "likelihood" and times is not None:
         w = w / times.density(denoiser.process, level.t)
     return w
@@ -133,7 +131,7 @@ def denoising_loss(
     *,
     level: Level,
     noise: Float[Tensor, "batch *x"],
-    w: Tensor | Callable[[Coefficients], Tensor] | None = None,
+    w: Tensor | Callable[[Level], Tensor] | None = None,
     uncertainty: bool = False,
     condition: Condition = None,
 ) -> Losses:
@@ -145,7 +143,7 @@ def denoising_loss(
         level: The level of each item.
         noise: Standard normal.
         w: Weights of the error of x₀, one per item or per element, or what makes them of the
-            coefficients in use; 1/c_out² if not given.
+            level that the network sees (``Preconditioned.informed``); 1/c_out² if not given.
         uncertainty: Whether to divide the error by what the variance head predicts for it.
         condition: Passed to the network.
 
@@ -158,11 +156,12 @@ def denoising_loss(
             f"this one has {denoiser.head or 'none'}",
         )  # fmt: skip
     x_t = denoiser.process.corrupt(x_0, level, noise)
-    c = denoiser.row(x_t, level)
-    output = denoiser.evaluate(x_t, level, c, condition)
-    w = w(c) if callable(w) else w
+    x_t, seen, condition = denoiser.informed(x_t, level, condition)
+    c = denoiser.coefficients(seen)
+    output = denoiser.evaluate(x_t, seen, c, condition)
+    w = w(seen) if callable(w) else w
     predicted, second = output.chunk(2, dim=1) if denoiser.head else (output, None)
-    squared = (predicted - denoiser.target(x_0, x_t, level)).square()
+    squared = (predicted - denoiser.target(x_0, x_t, seen)).square()
     weighted = squared if w is None else like(w * c.out**2, squared) * squared
     if uncertainty and second is not None:
         variance = second.detach().clamp(*LOG_VARIANCE).exp()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sfumato.denoisers import Coefficients, Preconditioned
+from sfumato.denoisers import Preconditioned
 from sfumato.noise import Streams, derive
 from sfumato.processes import Gaussian, Level
 from sfumato.training.configs import TrainConfig
@@ -96,14 +96,18 @@ def uneven_share(denoiser: Preconditioned, config: TrainConfig) -> float:
 
 
 def uneven_weight(
-    name: str,
-    denoiser: Preconditioned,
-    level: Level,
-    gamma: float,
-    row: Coefficients | None = None,
+    name: str, denoiser: Preconditioned, level: Level, gamma: float, seen: Level | None = None
 ) -> Tensor:
-    """The weight ``name`` of every element; none where it is known. Arguments of ``weight``."""
-    w = weight(name, denoiser, level, gamma=gamma, row=row)
+    """The weight ``name`` of every element; none where it is known.
+
+    Args:
+        name: Of the weight.
+        denoiser: Whose coefficients are meant.
+        level: Of the state.
+        gamma: Of ``min-snr``.
+        seen: What the network sees it at, if that is another.
+    """
+    w = weight(name, denoiser, seen or level, gamma=gamma)
     return w * (level.ratio >= LEARNT).to(w.device)
 
 
