@@ -10,7 +10,7 @@ picture with a probability that grows as the root of its area, turned and mirror
 channels shuffled one time in ten, and grey another one in ten. 20,000 steps of 12 crops take about
 85 minutes on one CPU core with bf16 and compilation.
 
-Three fifths of the items are uneven (``sfumato.training.uneven``): some of their pixels are known,
+Half of the items are uneven (``sfumato.training.uneven``): some of their pixels are known,
 and what these say of the others is given to the network, so that it learns what they leave open.
 Every item is weighed by the error that the network expects (``weight="uncertainty"``): the error of
 a filled pixel is small beside that of a noisy one.
@@ -69,7 +69,7 @@ CONFIG = TrainConfig(
     times_mean=-1.5,
     times_std=1.4,
     variance_weight=0.05,
-    uneven=0.6,
+    uneven=0.5,
     validation_every=2000,
     validation_items=64,
     checkpoint_minutes=4,
@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=CONFIG.steps)
     parser.add_argument("--weights", type=Path, help="start from these")
     parser.add_argument("--lr", type=float, default=CONFIG.lr)
+    parser.add_argument("--decay", type=float, default=CONFIG.decay, help="share of the steps")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bf16", action="store_true")
@@ -280,6 +281,7 @@ def main() -> None:
         CONFIG,
         steps=arguments.steps,
         lr=arguments.lr,
+        decay=arguments.decay,
         compile=arguments.compile,
         mixed_precision="bf16" if arguments.bf16 else "auto",
     )

@@ -214,3 +214,15 @@ def test_sides_that_cells_do_not_fit_are_refused() -> None:
         network(noise_map=False)
     with pytest.raises(InvalidOptionError, match="multiples of 4"):
         network(fold=2)
+
+
+def test_a_network_in_half_precision_answers_nearly_the_same() -> None:
+    level = masked(PROCESSES[0], half(), low=0.05, high=1.0)
+    x_t = torch.rand(2, 2, 16, 16) - 0.5
+    whole, low = (
+        Preconditioned(network(trained=True).to(dtype), PROCESSES[0], head="variance")
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    found = low(x_t, level).mean
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, whole(x_t, level).mean, atol=0.02)

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from sfumato.denoisers.base import Condition, Denoiser, Estimate
 from sfumato.denoisers.surroundings import surroundings
 from sfumato.errors import InvalidOptionError, UnknownNameError
-from sfumato.processes import Gaussian, Level, combine, like
+from sfumato.processes import Gaussian, Level, Table, combine, like
 
 __all__ = ["PARAMETRISATIONS", "Coefficients", "Network", "Preconditioned", "coefficients"]
 
@@ -180,22 +180,22 @@ class Preconditioned(Denoiser):
         """State, level and what the network is told, with what neighbours say where it takes it."""
         if not (t.uneven and self.fills):
             return x_t, t, condition
-        r = (like(t.ratio, x_t)[:, :1] / self.spread).expand(len(x_t), 1, *x_t.shape[2:])
-        found, variance = surroundings(like(1 / t.alpha, x_t) * x_t / self.spread, r)
-        trailing = [1] * (x_t.ndim - 1)
-        even = (r == r.flatten(1)[:, :1].reshape(-1, *trailing)).flatten(1).all(dim=1)
-        even = even.reshape(-1, *trailing)
-        below = torch.where(even, 0.0, (variance.log() / 2 - r.log()) / 4)
         own = like(1 / t.alpha, x_t) * x_t / self.spread
-        beside = torch.where(even, 0.0, own / (1 + r.square()))
-        ratio = torch.where(even, r, variance.sqrt()).double() * self.spread
+        r = (like(t.ratio, x_t)[:, :1] / self.spread).expand(len(x_t), 1, *x_t.shape[2:])
+        found, variance = surroundings(own, r)
+        highest, lowest = r.flatten(1).amax(dim=1), r.flatten(1).amin(dim=1)
+        even = (highest == lowest).reshape(-1, *[1] * (x_t.ndim - 1))
+        ratio = torch.where(even, r, variance.sqrt()) * self.spread
         schedule = self.process.schedule
-        each = self.process.level(schedule.time_of(ratio.log().cpu()))
-        noisiest = schedule.time_of(ratio.flatten(1).amax(dim=1).log().cpu())
+        away = ratio.device.type == "mps" or isinstance(schedule, Table)  # no float64; its nodes
+        logs = (ratio.cpu() if away else ratio).double().log()
+        each = self.process.level(schedule.time_of(logs))
+        noisiest = schedule.time_of(logs.flatten(1).amax(dim=1))
         level = Level(noisiest, each.alpha, each.sigma, self.process)
         x = torch.where(even, x_t, like(each.alpha, x_t) * found * self.spread)
-        told = {**(condition or {}), "filled": torch.cat([beside, below], dim=1)}
-        return x, level, told
+        beside = own / (1 + r.square()), (variance.log() / 2 - r.log()) / 4
+        filled = torch.where(even, 0.0, torch.cat(beside, dim=1)).to(self.dtype or x_t.dtype)
+        return x, level, {**(condition or {}), "filled": filled}
 
     def evaluate(self, x_t: Tensor, t: Level, c: Row[Any], condition: Condition = None) -> Tensor:
         """F(c_in x_t, c_noise), in the network's dtype inside and the state's dtype outside."""
