@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sfumato.denoisers import Estimate
+from sfumato.denoisers import Denoiser, Estimate
 from sfumato.denoisers.base import layers
 from sfumato.errors import InvalidOptionError
 from sfumato.inverse.capabilities import data_spread
-from sfumato.inverse.conditioning import draw_inflation, unexplained, widened
+from sfumato.inverse.conditioning import INFLATION, draw_inflation, unexplained, widened
 from sfumato.inverse.elements import elements
 from sfumato.inverse.problems import Guide, Problem
 from sfumato.processes import Level, like
@@ -51,7 +51,7 @@ class Fused(Guide):
     Args:
         inflation: Factor on the variance of draws of x₀, up to what an element has if the prior
             says nothing (``conditioning.widened``); 1 where nothing is drawn, ``None`` for
-            ``draw_inflation``.
+            ``draw_inflation``, and ``INFLATION`` with networks that hear neighbours.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"mask", "places", "gaussian", "uneven"})
@@ -89,7 +89,7 @@ class Fused(Guide):
 
         Only for networks that hear neighbours; others know little of masks at high noise.
         """
-        if not any(getattr(layer, "fills", False) for layer in layers(problem.denoiser)):
+        if not fills(problem.denoiser):
             return pilot
         process, guide = problem.denoiser.process, replace(self, inflation=1.0)
         noisiest = process.level(process.schedule.t_max)
@@ -110,8 +110,16 @@ class Fused(Guide):
         """Variance of the elements of a draw; ``looks`` is r² of z."""
         if estimate.variance is None or self.inflation == 1:
             return estimate.variance
-        factor = draw_inflation(problem.denoiser) if self.inflation is None else self.inflation
+        factor = self.inflation
+        if factor is None:
+            # what neighbours fill in has no noise, in colours or elsewhere, that grey could lack
+            factor = INFLATION if fills(problem.denoiser) else draw_inflation(problem.denoiser)
         return widened(estimate.variance, unexplained(looks, problem.denoiser), factor)
+
+
+def fills(denoiser: Denoiser) -> bool:
+    """Whether a network is told what neighbours say."""
+    return any(getattr(layer, "fills", False) for layer in layers(denoiser))
 
 
 def agreed(found: Tensor, variance: Tensor, other: Tensor) -> Tensor:
