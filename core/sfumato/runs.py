@@ -147,7 +147,6 @@ def prepare(
         name, reason = registry.choose(operator, prior.denoiser, budget=budget)
         method = registry.METHODS[name]
         pilot = dict(method.options).get("pilot_steps", 0)
-        pilot += getattr(registry.load(method.part), "extra", 0) if pilot else 0
         if budget is not None and pilot and method.evaluations + pilot > budget:
             given.setdefault("pilot_steps", 0)
         return Prepared(problem, registry.make(name, **given), name, reason, piece.key)

@@ -10,10 +10,9 @@ picture with a probability that grows as the root of its area, turned and mirror
 channels shuffled one time in ten, and grey another one in ten. 20,000 steps of 12 crops take about
 85 minutes on one CPU core with bf16 and compilation.
 
-Half of the items are uneven (``sfumato.training.uneven``): some of their pixels are known,
-and what these say of the others is given to the network, so that it learns what they leave open.
-Every item is weighed by the error that the network expects (``weight="uncertainty"``): the error of
-a filled pixel is small beside that of a noisy one.
+Half of the items are uneven (``sfumato.training.uneven``), and every item is weighed by the error
+that the network expects (``weight="uncertainty"``): the error of a filled pixel is small beside
+that of a noisy one, and weighed as in EDM it would leave filling in almost no gradient.
 
 ``--weights FILE`` starts from weights in place of random ones: a ``safetensors`` file, or a
 ``torch.save`` of a state dictionary (alone, or under the key ``ema``).
@@ -51,7 +50,7 @@ WEBP = 5 / 9
 CROP = 80
 OPTIONS: dict[str, Any] = {
     "channels": 3, "widths": (64, 128, 160), "blocks": (2, 2, 3), "fold": 2, "variance": True,
-    "noise_map": True, "filling": True,
+    "noise_map": True,
 }  # fmt: skip
 CONFIG = TrainConfig(
     steps=20_000,
@@ -59,7 +58,7 @@ CONFIG = TrainConfig(
     lr=1e-3,
     betas=(0.9, 0.99),
     schedule="wsd",
-    warmup=200,
+    warmup=500,
     decay=0.3,
     clip=1.0,
     ema=0.9995,
@@ -200,7 +199,7 @@ def warm(prior: Prior, path: Path) -> Prior:
         stored = torch.load(path, map_location="cpu", weights_only=True)
         weights = stored.get("ema", stored)
     old, new = weights["first.weight"], prior.network.state_dict()["first.weight"]
-    if old.shape[1] < new.shape[1]:  # a network without noise map or filling, which come last
+    if old.shape[1] < new.shape[1]:  # a network without a noise map: the map's channels come last
         wide = torch.zeros_like(new)
         wide[:, : old.shape[1]] = old
         weights = {**weights, "first.weight": wide}
@@ -268,7 +267,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=CONFIG.steps)
     parser.add_argument("--weights", type=Path, help="start from these")
     parser.add_argument("--lr", type=float, default=CONFIG.lr)
-    parser.add_argument("--decay", type=float, default=CONFIG.decay, help="share of the steps")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--bf16", action="store_true")
@@ -281,7 +279,6 @@ def main() -> None:
         CONFIG,
         steps=arguments.steps,
         lr=arguments.lr,
-        decay=arguments.decay,
         compile=arguments.compile,
         mixed_precision="bf16" if arguments.bf16 else "auto",
     )

@@ -16,7 +16,6 @@ does nothing yet.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import math
 import time
@@ -48,7 +47,7 @@ from sfumato.networks.unet import Block
 from sfumato.priors import Prior
 from sfumato.processes import Level
 from sfumato.training.losses import denoising_loss
-from sfumato.training.uneven import BLIND, LOWEST, WIDTHS, uneven_weight
+from sfumato.training.uneven import BLIND, WIDTHS, uneven_weight
 
 LARGE = (2000, 1600, 1270, 1000, 800, 640, 500, 400)
 SMALL = (480, 420, 360, 300, 240)
@@ -144,7 +143,7 @@ def levels(denoiser: Preconditioned, count: int, some: int, side: int) -> Level:
     begin = max(math.log(BLIND), low)
     blind = begin + (high - begin) * draws[0]
     top[:some] = torch.where(draws[1] < 0.5, blind, top[:some])
-    share = (draws[2] - LOWEST) / (1 - LOWEST)
+    share = draws[2] * 2 - 1
     known = torch.where(share < 0, low, low + (top[:some] - low) * share)
     field = blobs(some, side, device).flatten(1)
     rank = (draws[3] * side * side).long().clamp(max=side * side - 1)
@@ -219,7 +218,7 @@ class Trainer:
             group["lr"] = rate
         x_0 = self.prior.codec.encode(self.pictures.crops(self.batch, self.crop))
         level = levels(self.denoiser, self.batch, round(self.uneven * self.batch), self.crop)
-        w = functools.partial(uneven_weight, "edm", self.denoiser, level, 5.0)
+        w = uneven_weight("edm", self.denoiser, level, 5.0)
         with self.autocast:
             losses = denoising_loss(
                 self.denoiser, x_0, level=level, noise=torch.randn_like(x_0), w=w,
@@ -250,7 +249,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="start from these")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--crop", type=int, default=CROP)
-    parser.add_argument("--uneven", type=float, default=0.6, help="share of the items")
+    parser.add_argument("--uneven", type=float, default=0.5, help="share of the items")
     parser.add_argument("--no-compile", action="store_true")
     arguments = parser.parse_args()
     began = time.perf_counter()

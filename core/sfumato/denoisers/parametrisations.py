@@ -14,11 +14,6 @@ with (α, σ) those of the process at time t:
     edm     Karras et al. (2022, table 1) on x_t/α with noise level σ/α.
 
 Training reverses the row: the network's target is (x₀ − c_skip x_t)/c_out.
-
-Where levels differ from element to element, a network made for it (``filling``) is first told what
-neighbours say (``surroundings``). That makes of x_t a better look at x₀, whose own levels take the
-place of those of x_t in all of the above; beside it the network gets x_t and by how much the levels
-fell. Items whose elements are all at one level are left as they are.
 """
 
 from __future__ import annotations
@@ -32,9 +27,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.denoisers.base import Condition, Denoiser, Estimate
-from sfumato.denoisers.surroundings import surroundings
 from sfumato.errors import InvalidOptionError, UnknownNameError
-from sfumato.processes import Gaussian, Level, Table, combine, like
+from sfumato.processes import Gaussian, Level, combine, like
 
 __all__ = ["PARAMETRISATIONS", "Coefficients", "Network", "Preconditioned", "coefficients"]
 
@@ -157,7 +151,6 @@ class Preconditioned(Denoiser):
     def __call__(
         self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
     ) -> Estimate:
-        x_t, t, condition = self.informed(x_t, t, condition)
         c = PARAMETRISATIONS[self.prediction](*t.scales, self.spread)
         output = self.evaluate(x_t, t, c, condition)
         predicted, second = output.chunk(2, dim=1) if self.head else (output, None)
@@ -173,29 +166,6 @@ class Preconditioned(Denoiser):
     def coefficients(self, t: Level) -> Coefficients:
         """This denoiser's row at level ``t``."""
         return coefficients(self.prediction, t, self.spread)
-
-    def informed(
-        self, x_t: Float[Tensor, "batch *x"], t: Level, condition: Condition = None
-    ) -> tuple[Tensor, Level, Condition]:
-        """State, level and what the network is told, with what neighbours say where it takes it."""
-        if not (t.uneven and self.fills):
-            return x_t, t, condition
-        own = like(1 / t.alpha, x_t) * x_t / self.spread
-        r = (like(t.ratio, x_t)[:, :1] / self.spread).expand(len(x_t), 1, *x_t.shape[2:])
-        found, variance = surroundings(own, r)
-        highest, lowest = r.flatten(1).amax(dim=1), r.flatten(1).amin(dim=1)
-        even = (highest == lowest).reshape(-1, *[1] * (x_t.ndim - 1))
-        ratio = torch.where(even, r, variance.sqrt()) * self.spread
-        schedule = self.process.schedule
-        away = ratio.device.type == "mps" or isinstance(schedule, Table)  # no float64; its nodes
-        logs = (ratio.cpu() if away else ratio).double().log()
-        each = self.process.level(schedule.time_of(logs))
-        noisiest = schedule.time_of(logs.flatten(1).amax(dim=1))
-        level = Level(noisiest, each.alpha, each.sigma, self.process)
-        x = torch.where(even, x_t, like(each.alpha, x_t) * found * self.spread)
-        beside = own / (1 + r.square()), (variance.log() / 2 - r.log()) / 4
-        filled = torch.where(even, 0.0, torch.cat(beside, dim=1)).to(self.dtype or x_t.dtype)
-        return x, level, {**(condition or {}), "filled": filled}
 
     def evaluate(self, x_t: Tensor, t: Level, c: Row[Any], condition: Condition = None) -> Tensor:
         """F(c_in x_t, c_noise), in the network's dtype inside and the state's dtype outside."""
@@ -224,11 +194,6 @@ class Preconditioned(Denoiser):
     def takes_uneven(self) -> bool:
         """Whether levels may differ from element to element."""
         return bool(getattr(self.bare, "noise_map", False))
-
-    @property
-    def fills(self) -> bool:
-        """Whether the network is told what neighbours say."""
-        return bool(getattr(self.bare, "filling", False))
 
     @property
     def bare(self) -> Any:

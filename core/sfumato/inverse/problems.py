@@ -151,11 +151,9 @@ class Guide(ABC):
 
     Attributes:
         needs: Capabilities (see ``sfumato.inverse.capabilities``) it cannot do without.
-        extra: Evaluations that ``estimate`` makes at most.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    extra: ClassVar[int] = 0
 
     @property
     def exact(self) -> bool:
@@ -169,15 +167,6 @@ class Guide(ABC):
         Guides that know the spread of x₀ given x_t and y say so in the estimate (``variance``, or
         ``sampler`` for exact draws), which is what calibrated sampling uses.
         """
-
-    def estimate(self, problem: Problem, pilot: Tensor) -> Tensor:
-        """A quick estimate of x₀ that depends on y alone; ``pilot``, which is one, if not better.
-
-        Args:
-            problem: With one row per item.
-            pilot: What ``ADMM`` found.
-        """
-        return pilot
 
 
 @dataclass(frozen=True, eq=False)

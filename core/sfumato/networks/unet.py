@@ -51,8 +51,6 @@ class UNet(nn.Module):
         variance: Whether a second head predicts a log-variance.
         noise_map: Whether the network can be told a noise level for every element, besides the
             one of its noisiest.
-        filling: Whether it is told, beside a noise map, what neighbours say of an element
-            (``sfumato.denoisers.parametrisations``).
         fourier: Exponents n of the Fourier features, 0 or more, of the input as the network gets
             it; none if empty.
         embedding: Length of the noise-level embedding.
@@ -60,8 +58,7 @@ class UNet(nn.Module):
 
     Raises:
         InvalidOptionError: If ``widths`` and ``blocks`` differ in length, a number is not
-            positive, an exponent is negative, or ``filling`` comes without ``noise_map`` or with
-            sides that need not be multiples of 8.
+            positive or an exponent is negative.
     """
 
     def __init__(
@@ -74,7 +71,6 @@ class UNet(nn.Module):
         classes: int = 0,
         variance: bool = False,
         noise_map: bool = False,
-        filling: bool = False,
         fourier: Sequence[int] = (),
         embedding: int = 128,
         dimensions: int = 2,
@@ -93,12 +89,6 @@ class UNet(nn.Module):
         self.fourier = tuple(fourier)
         self.variance, self.noise_map, self.dimensions = variance, noise_map, dimensions
         self.multiple = fold * 2 ** (len(widths) - 1)
-        self.filling = filling
-        if filling and (not noise_map or self.multiple % 8):
-            raise InvalidOptionError(
-                "unet", f"filling with noise_map={noise_map} and sides in multiples of "
-                f"{self.multiple}", "use a noise map, and a fold and levels for multiples of 8",
-            )  # fmt: skip
         conv, transposed = CONVOLUTIONS[dimensions], TRANSPOSED[dimensions]
         folded = channels * fold**dimensions
         frequencies = torch.randn(embedding // 2, generator=torch.Generator().manual_seed(0))
@@ -107,8 +97,8 @@ class UNet(nn.Module):
             nn.Linear(embedding, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
         self.label = nn.Embedding(classes + 1, embedding) if classes else None
-        inputs = channels * (1 + 2 * len(self.fourier)) + noise_map + filling * (channels + 1)
-        self.first = conv(inputs * fold**dimensions, widths[0], 3, padding=1)
+        inputs = (channels * (1 + 2 * len(self.fourier)) + noise_map) * fold**dimensions
+        self.first = conv(inputs, widths[0], 3, padding=1)
 
         def stack(level: int) -> nn.ModuleList:
             return nn.ModuleList(
@@ -134,7 +124,6 @@ class UNet(nn.Module):
         *,
         label: Int[Tensor, " batch"] | None = None,
         noise_map: Float[Tensor, "batch one *space"] | None = None,
-        filled: Float[Tensor, "batch more *space"] | None = None,
     ) -> Float[Tensor, "batch outputs *space"]:
         """Returns the mean, followed along the channel axis by the log-variance if there is one.
 
@@ -144,8 +133,6 @@ class UNet(nn.Module):
             label: Class of each item; ``None`` is "no label".
             noise_map: Noise level of every element less ``noise_level``, 0 or below; ``None`` where
                 all elements are at ``noise_level``. Only for networks made with ``noise_map``.
-            filled: What neighbours say of the noisier elements, 0 where they are not heard. Only
-                for networks made with ``filling``.
         """
         phase = 2 * math.pi * noise_level[:, None] * self.frequencies
         code = self.embed(torch.cat([phase.cos(), phase.sin()], dim=1))
@@ -159,9 +146,6 @@ class UNet(nn.Module):
         if self.noise_map:
             even = x.new_zeros(x.shape[0], 1, *x.shape[2:])
             seen.append(even if noise_map is None else noise_map)
-        if self.filling:
-            nothing = x.new_zeros(x.shape[0], self.channels + 1, *x.shape[2:])
-            seen.append(nothing if filled is None else filled)
         h = self.first(laid_out(fold(torch.cat(seen, dim=1), self.fold)))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):

@@ -131,7 +131,7 @@ def denoising_loss(
     *,
     level: Level,
     noise: Float[Tensor, "batch *x"],
-    w: Tensor | Callable[[Level], Tensor] | None = None,
+    w: Tensor | None = None,
     uncertainty: bool = False,
     condition: Condition = None,
 ) -> Losses:
@@ -142,8 +142,7 @@ def denoising_loss(
         x_0: Data in model units.
         level: The level of each item.
         noise: Standard normal.
-        w: Weights of the error of x₀, one per item or per element, or what makes them of the
-            level that the network sees (``Preconditioned.informed``); 1/c_out² if not given.
+        w: Weights of the error of x₀, one per item or per element; 1/c_out² if not given.
         uncertainty: Whether to divide the error by what the variance head predicts for it.
         condition: Passed to the network.
 
@@ -156,12 +155,10 @@ def denoising_loss(
             f"this one has {denoiser.head or 'none'}",
         )  # fmt: skip
     x_t = denoiser.process.corrupt(x_0, level, noise)
-    x_t, seen, condition = denoiser.informed(x_t, level, condition)
-    c = denoiser.coefficients(seen)
-    output = denoiser.evaluate(x_t, seen, c, condition)
-    w = w(seen) if callable(w) else w
+    c = denoiser.coefficients(level)
+    output = denoiser.evaluate(x_t, level, c, condition)
     predicted, second = output.chunk(2, dim=1) if denoiser.head else (output, None)
-    squared = (predicted - denoiser.target(x_0, x_t, seen)).square()
+    squared = (predicted - denoiser.target(x_0, x_t, level)).square()
     weighted = squared if w is None else like(w * c.out**2, squared) * squared
     if uncertainty and second is not None:
         variance = second.detach().clamp(*LOG_VARIANCE).exp()

@@ -5,8 +5,6 @@ The loop, validation, resuming, averaging and adapters are the same for signals 
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
@@ -63,16 +61,14 @@ def signal_losses(
     x_0 = codec.encode(batch.x.to(device=device, dtype=denoiser.dtype, non_blocking=True))
     x_0 = denoiser.process.analyse(x_0)
     level = denoiser.process.level(distribution.quantile(denoiser.process, u))
-    w: Tensor | functools.partial[Tensor]
+    w = weight(config.weight, denoiser, level, gamma=config.gamma, times=distribution)
     paired = PARTNER in batch.condition  # whose elements are of other data, and not noise
     share = 0.0 if paired and config.uneven is None else uneven_share(denoiser, config)
     if share:
         level = uneven_level(
             denoiser.process, level, batch.numbers, config, x_0.shape[2:], share=share
         )
-        w = functools.partial(uneven_weight, config.weight, denoiser, level, config.gamma)
-    else:
-        w = weight(config.weight, denoiser, level, gamma=config.gamma, times=distribution)
+        w = uneven_weight(config.weight, denoiser, level, config.gamma)
     classes = getattr(denoiser.bare, "classes", 0)
     check_labels(batch, classes)
     condition = {key: value.to(device, non_blocking=True) for key, value in batch.condition.items()}

@@ -6,7 +6,7 @@ the noisiest. A network that has seen such states knows E[x₀ | x_t, y] for eve
 kind, where a network trained on even levels needs a guide's approximation.
 
 An uneven item keeps a random set of its elements below the level of the rest: blobs between one and
-16 elements wide, of a share drawn uniformly; their level is the lowest for most of the items, and
+16 elements wide, of a share drawn uniformly; their level is the lowest for half of the items, and
 log-uniform for the others. Half of the uneven items have their noisiest elements where nothing of
 the data is left to see, so that what is learnt there is to fill in.
 """
@@ -28,10 +28,8 @@ from sfumato.training.losses import weight
 
 __all__ = ["uneven_level", "uneven_share", "uneven_weight"]
 
-WIDTHS = (1, 1, 1, 1, 2, 4, 8, 16)
-"""Widths of blobs, drawn with equal chance: half of the patterns are of single elements."""
-LOWEST = 0.7
-"""Share of the uneven items whose known elements are at the lowest level."""
+WIDTHS = (1, 1, 2, 4, 8, 16)
+"""Widths of blobs, drawn with equal chance."""
 BLIND = 1.0
 """σ/α above which little of the data is seen; between it and the largest, ln σ/α is uniform."""
 DEFAULT = 0.5
@@ -76,7 +74,7 @@ def uneven_level(
                 start = max(math.log(BLIND), low)
                 top = start + (high - start) * 2 * u[1]
                 row.fill_(top)
-            known = low if u[2] < LOWEST else low + (top - low) * (u[2] - LOWEST) / (1 - LOWEST)
+            known = low if u[2] < 0.5 else low + (top - low) * (2 * u[2] - 1)
             field = blobs(space, WIDTHS[int(u[3] * len(WIDTHS))], generator)
             row[field < field.flatten().quantile(u[4])] = known
         rows.append(row)
@@ -95,20 +93,10 @@ def uneven_share(denoiser: Preconditioned, config: TrainConfig) -> float:
     return DEFAULT if denoiser.takes_uneven and config.weight != "likelihood" else 0.0
 
 
-def uneven_weight(
-    name: str, denoiser: Preconditioned, level: Level, gamma: float, seen: Level | None = None
-) -> Tensor:
-    """The weight ``name`` of every element; none where it is known.
-
-    Args:
-        name: Of the weight.
-        denoiser: Whose coefficients are meant.
-        level: Of the state.
-        gamma: Of ``min-snr``.
-        seen: What the network sees it at, if that is another.
-    """
-    w = weight(name, denoiser, seen or level, gamma=gamma)
-    return w * (level.ratio >= LEARNT).to(w.device)
+def uneven_weight(name: str, denoiser: Preconditioned, level: Level, gamma: float) -> Tensor:
+    """The weight ``name`` of every element; none where it is known."""
+    w = weight(name, denoiser, level, gamma=gamma)
+    return w * (level.ratio >= LEARNT)
 
 
 def blobs(space: Sequence[int], width: int, generator: torch.Generator) -> Tensor:

@@ -37,9 +37,8 @@ class Guided(Solver):
             the posterior mean (``sfumato.expectations``); (0, 0) is the first alone, which has
             the least chance in it where the guide is exact. ``None`` leaves the mean to the
             samples.
-        pilot_steps: Steps of the quick estimate (``ADMM``, and what the guide makes of it) that the
-            posterior mean leans on as far as the samples bear it out (``sfumato.expectations``); 0
-            for none.
+        pilot_steps: Steps of the quick estimate (``ADMM``) that the posterior mean leans on as far
+            as the samples bear it out (``sfumato.expectations``); 0 for none.
         pilot_start: Sampling starts from that estimate, at this many times what y leaves open
             (``sfumato.inverse.openness``), where that is a lower noise than ``start``. The grid is
             as dense as from ``start``, so it has fewer steps. ``None`` for no such start.
@@ -87,8 +86,7 @@ class Guided(Solver):
         start = self.lower(problem)
         if not self.prepares or (n == 1 and start is None):
             return None
-        pilot = ADMM(self.pilot_steps)(problem, streams, callback=callback)
-        return First(self.guide.estimate(problem, pilot), start)
+        return First(ADMM(self.pilot_steps)(problem, streams, callback=callback), start)
 
     def mean_from(self, step: Step) -> Tensor | None:
         if self.mean_over is None:
