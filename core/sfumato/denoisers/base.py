@@ -154,3 +154,8 @@ def layers(denoiser: object) -> Iterable[object]:
     while denoiser is not None:
         yield denoiser
         denoiser = getattr(denoiser, "inner", None) or getattr(denoiser, "denoiser", None)
+
+
+def unwrapped(network: Any) -> Any:
+    """The network without what distributes it over processes."""
+    return getattr(network, "module", network)

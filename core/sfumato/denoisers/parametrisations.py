@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sfumato.denoisers.base import Condition, Denoiser, Estimate
+from sfumato.denoisers.base import Condition, Denoiser, Estimate, unwrapped
 from sfumato.errors import InvalidOptionError, UnknownNameError
 from sfumato.processes import Gaussian, Level, combine, like
 
@@ -193,12 +193,7 @@ class Preconditioned(Denoiser):
     @property
     def takes_uneven(self) -> bool:
         """Whether levels may differ from element to element."""
-        return bool(getattr(self.bare, "noise_map", False))
-
-    @property
-    def bare(self) -> Any:
-        """The network without the wrapper that it has where several processes train it."""
-        return getattr(self.network, "module", self.network)
+        return bool(getattr(unwrapped(self.network), "noise_map", False))
 
     @property
     def dtype(self) -> torch.dtype | None:

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sfumato.denoisers.base import Condition
+from sfumato.denoisers.base import Condition, unwrapped
 from sfumato.denoisers.categorical import Beliefs, TokenDenoiser, hides, valid_places, visible
 from sfumato.errors import InvalidOptionError, ShapeError, UnknownNameError, UnsupportedError
 from sfumato.processes.categorical import Categorical, TokenLevel
@@ -145,11 +145,6 @@ class TokenNetwork(TokenDenoiser):
         if self.right_shift:
             logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
         return logits
-
-
-def unwrapped(network: Any) -> Any:
-    """The network without what distributes it over processes."""
-    return getattr(network, "module", network)
 
 
 def index(places: tuple[int, ...], device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sfumato.codecs import Affine
 from sfumato.denoisers import Preconditioned, TokenNetwork, valid_places
+from sfumato.denoisers.base import unwrapped
 from sfumato.errors import InvalidOptionError
 from sfumato.noise import Streams, derive
 from sfumato.training.configs import TrainConfig
@@ -69,7 +70,7 @@ def signal_losses(
             denoiser.process, level, batch.numbers, config, x_0.shape[2:], share=share
         )
         w = uneven_weight(config.weight, denoiser, level, config.gamma)
-    classes = getattr(denoiser.bare, "classes", 0)
+    classes = getattr(unwrapped(denoiser.network), "classes", 0)
     check_labels(batch, classes)
     condition = {key: value.to(device, non_blocking=True) for key, value in batch.condition.items()}
     if "label" in condition and classes:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from skimage import data
-from torch import Tensor
+from crops import SIDE, half, kernel, truths
 
 import sfumato as sf
 from sfumato.inverse.convolutions import Convolve
@@ -14,25 +12,6 @@ from sfumato.inverse.operators import Linear
 from sfumato.inverse.standard import Downsample, Mask
 from sfumato.noise import Streams
 from sfumato_image.metrics import psnr
-
-SIDE = 96
-CROPS = (data.astronaut()[20:, 160:], data.coffee()[60:, 220:], data.chelsea()[80:, 100:])
-
-
-def truths() -> Tensor:
-    crops = [torch.from_numpy(crop[:SIDE, :SIDE].copy()) for crop in CROPS]
-    return torch.stack(crops).permute(0, 3, 1, 2).float() / 255
-
-
-def kernel() -> Tensor:
-    line = torch.exp(-torch.arange(-6.0, 7.0).square() / (2 * 1.6**2))
-    product = torch.outer(line, line)
-    return product / product.sum()
-
-
-def half() -> Tensor:
-    return torch.rand(1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) < 0.5
-
 
 SPACE = (SIDE, SIDE)
 TASKS: dict[str, tuple[Linear, float, float]] = {

@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-import torch
-from skimage import data
-from torch import Tensor
+from crops import SIDE, half, kernel, truths
 
 import sfumato as sf
 from sfumato.inverse.convolutions import Convolve
@@ -16,13 +14,7 @@ from sfumato.inverse.operators import Linear
 from sfumato.inverse.standard import Downsample, Identity, Mask
 from sfumato.noise import Streams
 
-SIDE, COUNT = 96, 4
-CROPS = (data.astronaut()[20:, 160:], data.coffee()[60:, 220:], data.chelsea()[80:, 100:])
-
-
-def truths() -> Tensor:
-    crops = [torch.from_numpy(crop[:SIDE, :SIDE].copy()) for crop in CROPS]
-    return torch.stack(crops).permute(0, 3, 1, 2).float() / 255
+COUNT = 4
 
 
 @cache
@@ -32,14 +24,11 @@ def prior() -> sf.Prior:
 
 def operators() -> dict[str, tuple[Linear, float]]:
     shape = (SIDE, SIDE)
-    half = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)) < 0.5
-    line = torch.exp(-torch.arange(-6.0, 7.0).square() / (2 * 1.6**2))
-    kernel = torch.outer(line, line)
     return {
         "enlarge": (Downsample(4, shape, likelihood=Noise(1 / 255)), 1 / 255),
-        "deblur": (Convolve(kernel / kernel.sum(), shape, likelihood=Noise(2 / 255)), 2 / 255),
+        "deblur": (Convolve(kernel(), shape, likelihood=Noise(2 / 255)), 2 / 255),
         "denoise": (Identity(likelihood=Noise(50 / 255)), 50 / 255),
-        "fill": (Mask(half, Noise(0.0)), 0.0),
+        "fill": (Mask(half(), Noise(0.0)), 0.0),
     }
 
 
